@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// Hex and UUID text. Lower case out, either case in.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace tocsin::base {
+
+// Decodes `hex` (even length) into `out`, which has room for hex.size() / 2 bytes. False, with `out`
+// undefined, if the length is odd or a character is no hex digit.
+bool hex_decode(std::string_view hex, std::uint8_t* out);
+
+// Writes 2 x bytes.size() lower-case digits to `out`.
+void hex_encode(std::span<const std::uint8_t> bytes, char* out);
+std::string hex_encode(std::span<const std::uint8_t> bytes);
+
+// The index of the first character that is no hex digit, or npos.
+std::size_t hex_first_bad(std::string_view text);
+
+inline constexpr std::size_t kUuidTextBytes = 36;
+
+// 8-4-4-4-12, lower case, 36 characters to `out`.
+void uuid_format(const std::array<std::uint8_t, 16>& uuid, char* out);
+std::string uuid_format(const std::array<std::uint8_t, 16>& uuid);
+
+// The canonical form only (36 characters, dashes in their places); upper case is read too.
+bool uuid_parse(std::string_view text, std::array<std::uint8_t, 16>& out);
+
+}  // namespace tocsin::base

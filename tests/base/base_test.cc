@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "base/bytes.h"
+#include "base/hex.h"
+#include "base/prng.h"
+#include "base/slab.h"
+
+namespace tocsin::base {
+namespace {
+
+TEST(ByteBuffer, AppendsAndConsumesInOrderAcrossGrowth) {
+  ByteBuffer buffer;
+  std::string expected;
+  Prng prng(7);
+  std::size_t consumed = 0;
+  for (int i = 0; i < 2000; ++i) {
+    const std::string piece(prng.below(300), static_cast<char>('a' + i % 26));
+    buffer.append(piece);
+    expected += piece;
+    const std::size_t take = prng.below(buffer.size() + 1);
+    EXPECT_EQ(as_text(buffer.readable().first(take)), std::string_view(expected).substr(consumed, take));
+    buffer.consume(take);
+    consumed += take;
+  }
+  EXPECT_EQ(as_text(buffer.readable()), std::string_view(expected).substr(consumed));
+}
+
+TEST(ByteBuffer, KeepsItsMemoryWhenEmptied) {
+  ByteBuffer buffer(1000);
+  const std::size_t capacity = buffer.capacity();
+  for (int i = 0; i < 100; ++i) {
+    buffer.append(std::string(900, 'x'));
+    buffer.consume(900);
+  }
+  EXPECT_EQ(buffer.capacity(), capacity);
+}
+
+TEST(Hex, RoundTripsEveryByteAndReadsBothCases) {
+  std::array<std::uint8_t, 256> bytes{};
+  for (std::size_t i = 0; i < 256; ++i) bytes[i] = static_cast<std::uint8_t>(i);
+  std::string text = hex_encode(bytes);
+  std::array<std::uint8_t, 256> back{};
+  ASSERT_TRUE(hex_decode(text, back.data()));
+  EXPECT_EQ(back, bytes);
+  for (auto& c : text) c = static_cast<char>(std::toupper(c));
+  back.fill(0);
+  ASSERT_TRUE(hex_decode(text, back.data()));
+  EXPECT_EQ(back, bytes);
+}
+
+TEST(Hex, RefusesEveryCharacterThatIsNoDigitInEitherPlace) {
+  for (int c = 0; c < 256; ++c) {
+    const bool digit = std::isxdigit(c) != 0;
+    std::uint8_t out = 0;
+    const char first[] = {static_cast<char>(c), '0'};
+    const char second[] = {'0', static_cast<char>(c)};
+    EXPECT_EQ(hex_decode(std::string_view(first, 2), &out), digit) << c;
+    EXPECT_EQ(hex_decode(std::string_view(second, 2), &out), digit) << c;
+  }
+  std::uint8_t out[2];
+  EXPECT_FALSE(hex_decode("abc", out));
+  EXPECT_EQ(hex_first_bad("12g4"), 2u);
+  EXPECT_EQ(hex_first_bad("1234"), std::string_view::npos);
+}
+
+TEST(Uuid, FormatsAndParsesTheCanonicalForm) {
+  std::array<std::uint8_t, 16> uuid{};
+  ASSERT_TRUE(uuid_parse("123E4567-e89b-12d3-a456-426614174000", uuid));
+  EXPECT_EQ(uuid_format(uuid), "123e4567-e89b-12d3-a456-426614174000");
+  for (const char* bad : {"", "123e4567e89b12d3a456426614174000", "123e4567-e89b-12d3-a456-42661417400",
+                          "123e4567-e89b-12d3-a456-42661417400g", "123e4567-e89b-12d3-a456_426614174000",
+                          "123e4567-e89b-12d3-a456-4266141740000"}) {
+    EXPECT_FALSE(uuid_parse(bad, uuid)) << bad;
+  }
+}
+
+TEST(Slab, GivesEachSlotOnceAndSeesStaleHandles) {
+  Slab<int> slab(3);
+  const Handle a = slab.acquire(), b = slab.acquire(), c = slab.acquire();
+  EXPECT_FALSE(slab.acquire());
+  EXPECT_EQ((std::set<std::uint32_t>{a.index(), b.index(), c.index()}.size()), 3u);
+  slab[b] = 5;
+  slab.release(b);
+  EXPECT_EQ(slab.find(b), nullptr);
+  const Handle d = slab.acquire();
+  EXPECT_EQ(d.index(), b.index());
+  EXPECT_NE(d, b);
+  EXPECT_EQ(slab[d], 0) << "a slot comes back clean";
+  EXPECT_EQ(slab.find(b), nullptr);
+  EXPECT_EQ(slab.in_use(), 3u);
+}
+
+TEST(Prng, SameSeedSameSequenceAndBelowStaysBelow) {
+  Prng a(42), b(42), other(43);
+  bool differs = false;
+  for (int i = 0; i < 1000; ++i) {
+    const std::uint64_t x = a.next();
+    EXPECT_EQ(x, b.next());
+    differs |= x != other.next();
+    EXPECT_LT(a.below(7), 7u);
+    b.below(7);
+  }
+  EXPECT_TRUE(differs);
+}
+
+}  // namespace
+}  // namespace tocsin::base

@@ -167,7 +167,6 @@ struct Outcome {
   End end = End::failed;
   std::uint8_t flags = 0;                   // OutcomeFlag
   std::uint16_t attempts = 0;               // times written to a connection
-  std::uint16_t reserved[3] = {};
   std::uint8_t reason_text_bytes = 0;
   char reason_text[kReasonTextBytes] = {};  // verbatim, for Reason::other and the causes on this side
 

@@ -32,6 +32,7 @@ struct ServerOptions {
 struct FieldView {
   std::string_view name;
   std::string_view value;
+  bool literal = false;  // of a response: kept out of the client's dynamic table (values that never repeat)
 };
 
 struct ServerRequest {

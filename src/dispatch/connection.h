@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// Connection: one connection's life as a table, and what a shard keeps for it.
+//
+//            dial           connected          tls_open           settings
+//   free ----------> dialling ------> handshaking ------> settling -------> ready
+//                       |                 |                   |              |   \ goaway
+//                       | fail            | fail              | fail    fail |    v
+//                       |                 |                   | goaway       |  draining --+ goaway (again)
+//                       v                 v                   v              v    |  ^-----+
+//                    closing <-------------------------------------------------- -+ fail, drained
+//                       |
+//                       | closed
+//                       v
+//                     free
+//
+// Every way out leads through closing: the kernel must give the socket and its buffers back (invariant 5).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/now.h"
+#include "h2/client_session.h"
+#include "tls/channel.h"
+
+namespace tocsin::dispatch {
+
+enum class ConnectionState : std::uint8_t { free, dialling, handshaking, settling, ready, draining, closing };
+inline constexpr std::size_t kConnectionStates = 7;
+
+enum class ConnectionInput : std::uint8_t { dial, connected, tls_open, settings, goaway, drained, fail, closed };
+inline constexpr std::size_t kConnectionInputs = 8;
+
+inline constexpr std::uint8_t kNoTransition = 0xff;
+
+using TransitionTable = std::array<std::array<std::uint8_t, kConnectionInputs>, kConnectionStates>;
+
+// Row: state; column: input; an absent entry is a broken invariant, never an event to be tolerated.
+constexpr TransitionTable make_transitions() {
+  TransitionTable table{};
+  for (auto& row : table) row.fill(kNoTransition);
+  const auto set = [&table](ConnectionState from, ConnectionInput input, ConnectionState to) {
+    table[static_cast<std::size_t>(from)][static_cast<std::size_t>(input)] = static_cast<std::uint8_t>(to);
+  };
+  using S = ConnectionState;
+  using I = ConnectionInput;
+  set(S::free, I::dial, S::dialling);
+  set(S::dialling, I::connected, S::handshaking);
+  set(S::handshaking, I::tls_open, S::settling);
+  set(S::settling, I::settings, S::ready);
+  set(S::settling, I::goaway, S::draining);
+  set(S::ready, I::goaway, S::draining);
+  set(S::draining, I::goaway, S::draining);
+  set(S::ready, I::drained, S::closing);  // our own stop
+  set(S::draining, I::drained, S::closing);
+  for (const S s : {S::dialling, S::handshaking, S::settling, S::ready, S::draining}) set(s, I::fail, S::closing);
+  set(S::closing, I::closed, S::free);
+  return table;
+}
+inline constexpr TransitionTable kTransitions = make_transitions();
+
+const char* state_name(ConnectionState state);
+
+struct Connection {
+  ConnectionState state = ConnectionState::free;
+  std::uint32_t credential = 0;
+  std::unique_ptr<tls::Channel> tls;
+  std::unique_ptr<h2::ClientSession> h2;
+
+  base::ByteBuffer plain_in;            // decrypted, not yet read by h2 (empty between steps)
+  base::ByteBuffer plain_out;           // encoded, not yet encrypted (empty between steps)
+  base::ByteBuffer wire[2];             // [sending_index] is the kernel's while `sending`
+  base::ByteBuffer deferred;            // handshake bytes kept for a later step
+  unsigned sending_index = 0;
+  bool sending = false;
+  bool dirty = false;                   // in the shard's list of connections to flush
+  bool proven = false;                  // an answer was read: the endpoint works
+  bool has_deferred = false;
+  bool dial_open = false;               // holds a place in the process-wide budget of dials
+
+  std::int64_t stage_deadline_mono_ns = base::kNever;   // of dialling, TLS and SETTINGS
+  std::int64_t answer_deadline_mono_ns = base::kNever;  // when an open stream is due
+  std::int64_t last_answer_mono_ns = 0;
+  std::uint32_t in_flight = 0;
+
+  // Template index * 2 + collapse -> prepared list + 1; 0: not prepared on this connection yet.
+  std::vector<std::uint32_t> prepared;
+
+  std::size_t unsent_bytes() const { return wire[0].size() + wire[1].size(); }
+  // Applies the table; asserts that the transition exists.
+  void apply(ConnectionInput input);
+};
+
+}  // namespace tocsin::dispatch

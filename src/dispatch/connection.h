@@ -80,6 +80,7 @@ struct Connection {
   bool dirty = false;                   // in the shard's list of connections to flush
   bool proven = false;                  // an answer was read: the endpoint works
   bool has_deferred = false;
+  bool close_after_send = false;        // closing, but a last GOAWAY and close_notify are still going out
   bool dial_open = false;               // holds a place in the process-wide budget of dials
 
   std::int64_t stage_deadline_mono_ns = base::kNever;   // of dialling, TLS and SETTINGS

@@ -120,14 +120,14 @@ class Mock:
         return self.log.read()[-2000:].decode(errors="replace")
 
 
-def push(args, mock, work, fleet, cpus):
+def push(args, mock, work, fleet, cpus, more=()):
     """Runs `tocsin push`; answers its summary and what the kernel counted for it."""
     out = os.path.join(work, "outcomes.ndjson")
     certs = os.path.join(work, "certs")
     command = [args.tocsin, "push", fleet, "--endpoint", mock.address, "--tls-name", "localhost",
                "--ca", os.path.join(certs, "ca.pem"), "--cert", os.path.join(certs, "push.pem"),
                "--key", os.path.join(certs, "push.key"), "--connections", str(args.connections),
-               "--out", out, "--json"]
+               "--out", out, "--json", *more]
     start = time.monotonic()
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, preexec_fn=pinned(cpus))
     try:

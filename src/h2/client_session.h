@@ -36,7 +36,7 @@ struct ClientOptions {
   std::uint32_t header_list_max = 16 * 1024; // of a response
   std::uint32_t answer_body_max = 4096;
   // Names (lower case) of response fields that answers carry, by position; at most kCapturesMax.
-  std::vector<std::string> captures;
+  std::vector<std::string> captures{};
 };
 
 // One request: the list it was prepared with, its slot values in the list's order, its body in parts.

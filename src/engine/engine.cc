@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <tocsin/engine.h>
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <thread>
+
+#include "apns/request.h"
+#include "engine/impl.h"
+
+namespace tocsin {
+namespace {
+
+constexpr std::size_t kDispatchBatch = 1024;
+
+Error from_refusal(const apns::Refusal& refusal) {
+  return Error{Code::invalid_argument, std::string(refusal.field) + ": " + refusal.text};
+}
+
+tls::Crypto wanted_crypto(TlsCrypto crypto) {
+  switch (crypto) {
+    case TlsCrypto::ipsec_mb: return tls::Crypto::ipsec_mb;
+    case TlsCrypto::wolfssl: return tls::Crypto::wolfssl;
+    default: return tls::Crypto::automatic;
+  }
+}
+
+// Ends of polling loops below: short enough to feel immediate, long enough to cost nothing.
+constexpr auto kPollPause = std::chrono::milliseconds(1);
+
+bool passed(std::int64_t deadline_mono_ns) { return io::clock_now().mono_ns >= deadline_mono_ns; }
+
+std::int64_t deadline_in(int timeout_ms) {
+  return io::clock_now().mono_ns + std::max(timeout_ms, 0) * base::kMillisecond;
+}
+
+}  // namespace
+
+const char* version() noexcept { return TOCSIN_VERSION; }
+
+Engine::Impl::~Impl() {
+  for (auto& worker : workers) worker->join();
+  shared.resolver.reset();  // its callbacks wake workers, so it goes before them
+  workers.clear();
+  if (shared.outcome_fd >= 0) ::close(shared.outcome_fd);
+}
+
+Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Engine::~Engine() {
+  if (impl_ != nullptr) stop();
+}
+
+Result<std::unique_ptr<Engine>> Engine::start(EngineOptions options) {
+  if (Result<void> checked = engine::check_engine_options(options); !checked) return checked.error();
+  auto impl = std::make_unique<Impl>(options);
+  engine::Shared& shared = impl->shared;
+
+  auto crypto = tls::choose_crypto(wanted_crypto(options.tls_crypto));
+  if (!crypto) return crypto.error();
+  shared.crypto = std::move(crypto).value();
+  if (options.tls_crypto == TlsCrypto::automatic && !shared.crypto.why.empty()) {
+    shared.log(LogLevel::warning, "tls_crypto_fallback",
+               "TLS runs on wolfSSL's own code, several times the CPU per push: " + shared.crypto.why);
+  }
+  shared.run_key = options.seed;
+  while (shared.run_key == 0) {
+    if (::getrandom(&shared.run_key, sizeof(shared.run_key), 0) != static_cast<ssize_t>(sizeof(shared.run_key))) {
+      return Error{Code::io, "no random seed from the operating system; give EngineOptions::seed"};
+    }
+  }
+  shared.outcome_fd = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  if (shared.outcome_fd < 0) {
+    return Error{Code::io, std::string("eventfd: ") + std::strerror(errno) + "; raise the limit of open files"};
+  }
+  shared.statuses.resize(options.shards);
+  for (unsigned i = 0; i < options.shards; ++i) {
+    auto worker = std::make_unique<engine::Worker>(shared, i);
+    if (Result<void> started = worker->start(); !started) return started.error();
+    impl->workers.push_back(std::move(worker));
+  }
+  return std::unique_ptr<Engine>(new Engine(std::move(impl)));
+}
+
+Result<CredentialHandle> Engine::add_credential(const CredentialOptions& options) {
+  engine::Shared& shared = impl_->shared;
+  auto entry = engine::make_credential(options, shared, shared.credentials.size());
+  if (!entry) return entry.error();
+  const auto index = shared.credentials.add(std::move(entry).value());
+  if (!index) {
+    return Error{Code::capacity, "all " + std::to_string(shared.options.credentials_max) +
+                                     " places for credentials are taken; raise credentials_max"};
+  }
+  return static_cast<CredentialHandle>(*index + 1);
+}
+
+Result<TemplateHandle> Engine::add_template(const TemplateOptions& options) {
+  if (options.coalesce) {
+    return Error{Code::unsupported, "coalesce: this version does not supersede queued pushes; leave it false"};
+  }
+  if (const apns::Refusal refusal = apns::check_template(options)) return from_refusal(refusal);
+  auto config = std::make_shared<dispatch::TemplateConfig>();
+  config->options = options;
+  if (options.form == PayloadForm::with_part) {
+    config->halves = apns::split_payload(options.payload);
+  } else {
+    config->halves.before = options.payload;
+  }
+  const auto index = impl_->shared.templates.add(std::move(config));
+  if (!index) {
+    return Error{Code::capacity, "all " + std::to_string(impl_->shared.options.templates_max) +
+                                     " places for templates are taken; raise templates_max"};
+  }
+  return static_cast<TemplateHandle>(*index + 1);
+}
+
+std::size_t Engine::poll(std::span<Outcome> out) {
+  engine::Shared& shared = impl_->shared;
+  if (out.empty()) return 0;
+  std::size_t taken = shared.outcomes.try_dequeue_bulk(out.data(), out.size());
+  if (taken == 0) {
+    // Looks empty: let the next arrival signal again, then look once more, so that what arrived between is not missed.
+    shared.outcomes_signalled.exchange(false, std::memory_order_acq_rel);
+    taken = shared.outcomes.try_dequeue_bulk(out.data(), out.size());
+  }
+  shared.inside.give(taken);
+  return taken;
+}
+
+std::size_t Engine::wait(std::span<Outcome> out, int timeout_ms) {
+  const std::int64_t deadline = deadline_in(timeout_ms);
+  for (;;) {
+    if (const std::size_t taken = poll(out); taken != 0 || out.empty()) return taken;
+    const std::int64_t left_ns = deadline - io::clock_now().mono_ns;
+    if (left_ns <= 0) return 0;
+    pollfd entry{impl_->shared.outcome_fd, POLLIN, 0};
+    ::poll(&entry, 1, static_cast<int>((left_ns + base::kMillisecond - 1) / base::kMillisecond));
+    std::uint64_t count = 0;
+    [[maybe_unused]] const ssize_t got = ::read(impl_->shared.outcome_fd, &count, sizeof(count));
+  }
+}
+
+std::size_t Engine::dispatch(const std::function<void(std::span<const Outcome>)>& fn, std::size_t outcomes_max) {
+  std::vector<Outcome> batch(std::min(outcomes_max, kDispatchBatch));
+  std::size_t total = 0;
+  while (total < outcomes_max) {
+    const std::size_t taken = poll(std::span(batch).first(std::min(batch.size(), outcomes_max - total)));
+    if (taken == 0) break;
+    fn(std::span<const Outcome>(batch).first(taken));
+    total += taken;
+  }
+  return total;
+}
+
+int Engine::outcome_event_fd() const { return impl_->shared.outcome_fd; }
+
+bool Engine::drain(int timeout_ms) {
+  impl_->shared.closed_to_pushes.store(true, std::memory_order_seq_cst);
+  const std::int64_t deadline = deadline_in(timeout_ms);
+  while (!impl_->everything_ended()) {
+    if (passed(deadline)) return impl_->everything_ended();
+    std::this_thread::sleep_for(kPollPause);
+  }
+  return true;
+}
+
+void Engine::stop(int grace_ms) {
+  const std::lock_guard lock(impl_->stop_mutex);
+  if (impl_->stopped) return;
+  impl_->stopped = true;
+  engine::Shared& shared = impl_->shared;
+  shared.closed_to_pushes.store(true, std::memory_order_seq_cst);
+  // A submit() that began before the door closed finishes its enqueue; then nothing new can reach a shard.
+  while (shared.submitting.load(std::memory_order_seq_cst) != 0) std::this_thread::yield();
+  const std::int64_t deadline = deadline_in(grace_ms);
+  for (auto& worker : impl_->workers) worker->post_stop(deadline);
+  for (auto& worker : impl_->workers) {
+    while (!worker->at_rest()) std::this_thread::sleep_for(kPollPause);
+    worker->join();
+  }
+}
+
+EngineStats Engine::stats() const {
+  engine::Shared& shared = impl_->shared;
+  EngineStats stats;
+  stats.submitted = shared.submitted.load(std::memory_order_relaxed);
+  stats.outcomes = shared.ended.load(std::memory_order_relaxed);
+  stats.tls_crypto = shared.crypto.name;
+  for (const auto& worker : impl_->workers) {
+    const engine::PublishedCounters& counters = worker->counters();
+    for (std::size_t i = 1; i <= kEnds; ++i) stats.ends[i] += counters.ends[i].get();
+    stats.in_flight += counters.in_flight.get();
+    stats.attempts += counters.attempts.get();
+    stats.possibly_doubled += counters.possibly_doubled.get();
+    stats.connections_opened += counters.connections_opened.get();
+    stats.connections_lost += counters.connections_lost.get();
+    stats.dials_failed += counters.dials_failed.get();
+    stats.goaways += counters.goaways.get();
+    stats.bytes_sent += counters.bytes_sent.get();
+    stats.bytes_received += counters.bytes_received.get();
+    stats.records_sent += counters.writes.get();
+    stats.inbox_wakes += counters.inbox_wakes.get();
+    stats.queue_bytes += worker->byte_credits().used();
+    stats.waiting += worker->credits().used();
+  }
+  // Inbox and queue: what is inside the shards and not in flight. The two are read apart and may be a batch out of step.
+  stats.waiting -= std::min(stats.waiting, stats.in_flight);
+
+  const std::lock_guard lock(shared.status_mutex);
+  const std::uint32_t credentials = shared.credentials.size();
+  for (std::uint32_t i = 0; i < credentials; ++i) {
+    const engine::CredentialEntry& entry = *shared.credentials[i];
+    CredentialStats credential;
+    credential.handle = static_cast<CredentialHandle>(i + 1);
+    credential.name = entry.name;
+    credential.topic = entry.facts.uid;
+    credential.not_after_unix_s = entry.facts.not_after_unix_s;
+    for (const auto& shard : shared.statuses) {
+      if (i >= shard.size()) continue;
+      const dispatch::CredentialStatus& status = shard[i];
+      credential.connections_open += status.open;
+      credential.connections_dialling += status.dialling;
+      credential.gave_up |= status.gave_up;
+      if (!status.last_error.empty()) credential.last_error = status.last_error;
+      if (status.unreachable_since_wall_ns != 0 &&
+          (credential.unreachable_since_unix_ns == 0 ||
+           status.unreachable_since_wall_ns < credential.unreachable_since_unix_ns)) {
+        credential.unreachable_since_unix_ns = status.unreachable_since_wall_ns;
+      }
+    }
+    stats.credentials.push_back(std::move(credential));
+  }
+  return stats;
+}
+
+}  // namespace tocsin

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+// The way in: check, reserve, copy, hand over. A chunk of pushes is checked first, then places are taken in
+// one go for all of it (engine, then each shard), then records are built and enqueued in bulk per shard.
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "apns/request.h"
+#include "base/assertion.h"
+#include "base/hex.h"
+#include "base/prng.h"
+#include "engine/impl.h"
+
+namespace tocsin {
+namespace {
+
+// Pushes per chunk: one reservation and one wake per shard for this many.
+constexpr std::size_t kChunk = 256;
+constexpr unsigned kSubmittersMax = 256;
+
+struct Wrong {
+  Code code = Code::ok;
+  std::string message;
+};
+
+Wrong wrong(Code code, std::string message) { return {code, std::move(message)}; }
+
+// Text that goes into a JSON string as it is: printable ASCII without quote and backslash.
+bool plain_json_text(std::string_view text) {
+  for (const char c : text) {
+    if (c < 0x20 || c == '"' || c == '\\' || c == 0x7f) return false;  // bytes of 0x80 and up are negative here
+  }
+  return true;
+}
+
+}  // namespace
+
+struct Submitter::Impl {
+  Impl(Engine::Impl& e, unsigned n) : engine(e), number(n) {
+    for (auto& worker : e.workers) {
+      tokens.emplace_back(worker->inbox());
+      staged.emplace_back().reserve(kChunk);
+    }
+    places.resize(kChunk);
+  }
+
+  // Where a checked push of the chunk goes, and what of it had to be prepared.
+  struct Place {
+    std::uint32_t shard = 0;
+    std::uint32_t block_bytes = 0;   // 0: fits the record
+    std::uint32_t part_at = 0;       // into escaped, if part_escaped
+    std::uint16_t part_bytes = 0;
+    bool part_escaped = false;
+    std::array<std::uint8_t, kTokenHexDigitsMax / 2> token;
+  };
+
+  Wrong check(const Push& push, Place& place);
+  Wrong check_reserved(const Push& push);
+  bool build(const Push& push, const Place& place, std::int64_t wall_ns);
+  Uuid next_apns_id();
+
+  Engine::Impl& engine;
+  const unsigned number;
+  std::uint64_t made = 0;  // apns-ids
+  apns::PayloadChecker payload_checker;
+  std::vector<moodycamel::ProducerToken> tokens;
+  std::vector<std::vector<dispatch::PushRecord>> staged;
+  std::vector<Place> places;
+  std::string escaped;
+};
+
+Submitter::Submitter(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Submitter::Submitter(Submitter&&) noexcept = default;
+Submitter& Submitter::operator=(Submitter&& other) noexcept {
+  if (this != &other) {
+    Submitter ended(std::move(impl_));
+    impl_ = std::move(other.impl_);
+  }
+  return *this;
+}
+Submitter::~Submitter() {
+  if (impl_ != nullptr) impl_->engine.submitters.fetch_sub(1, std::memory_order_relaxed);
+}
+
+Result<Submitter> Engine::submitter() {
+  if (impl_->submitters.fetch_add(1, std::memory_order_relaxed) >= kSubmittersMax) {
+    impl_->submitters.fetch_sub(1, std::memory_order_relaxed);
+    return Error{Code::capacity, "all 256 submitters are in use; share one per producer thread, and let idle ones go"};
+  }
+  static_assert(kSubmittersMax < 65'536);
+  const unsigned number = impl_->submitters_made.fetch_add(1, std::memory_order_relaxed);
+  return Submitter(std::make_unique<Submitter::Impl>(*impl_, number));
+}
+
+Wrong Submitter::Impl::check_reserved(const Push& push) {
+  if (push.struct_bytes != sizeof(Push) || push.version != kPushVersion) {
+    return wrong(Code::unsupported, "struct_bytes, version: not a Push of this library's version (" +
+                                        std::to_string(sizeof(Push)) + " bytes, version 1)");
+  }
+  if (push.group != GroupHandle::none) return wrong(Code::unsupported, "group: this version does not act on groups; leave it none");
+  if (push.priority_class != PriorityClass::normal) {
+    return wrong(Code::unsupported, "priority_class: this version acts on normal only");
+  }
+  if (push.policy != Policy::at_least_once && push.policy != Policy::at_most_once) {
+    return wrong(Code::invalid_argument, "policy: neither at_least_once nor at_most_once");
+  }
+  if (push.deadline_unix_ns != 0) return wrong(Code::unsupported, "deadline_unix_ns: this version has no local deadline; leave it 0");
+  if (push.token_registered_unix_ms != 0) {
+    return wrong(Code::unsupported, "token_registered_unix_ms: this version keeps no filter of dead tokens; leave it 0");
+  }
+  if (push.reserved != 0) return wrong(Code::invalid_argument, "reserved: must be 0");
+  return {};
+}
+
+Wrong Submitter::Impl::check(const Push& push, Place& place) {
+  if (Wrong bad = check_reserved(push); bad.code != Code::ok) return bad;
+  const auto template_index = static_cast<std::uint32_t>(push.template_handle) - 1;
+  const auto credential_index = static_cast<std::uint32_t>(push.credential) - 1;
+  if (template_index >= engine.shared.templates.size()) {
+    return wrong(Code::unknown_handle, "template_handle: this engine gave out no such template");
+  }
+  if (credential_index >= engine.shared.credentials.size()) {
+    return wrong(Code::unknown_handle, "credential: this engine gave out no such credential");
+  }
+  const std::string_view token = push.token.view();
+  if (token.empty() || token.size() > kTokenHexDigitsMax || !base::hex_decode(token, place.token.data())) {
+    const apns::Refusal refusal = apns::check_token(token);
+    return wrong(Code::invalid_argument, refusal.text.empty() ? "token: not a device token" : "token: " + refusal.text);
+  }
+  if (push.collapse_id.size != 0) {
+    if (const apns::Refusal refusal = apns::check_collapse_id(push.collapse_id.view())) {
+      return wrong(Code::invalid_argument, "collapse_id: " + refusal.text);
+    }
+  }
+  const TemplateOptions& options = engine.shared.templates[template_index]->options;
+  std::size_t data = token.size() / 2 + push.collapse_id.size;
+  place.part_escaped = false;
+  place.part_bytes = 0;
+  if (options.form == PayloadForm::with_part) {
+    const std::string_view part = push.part.view();
+    if (!part.empty() && part.size() <= kPartBytesMax && plain_json_text(part)) {
+      place.part_bytes = static_cast<std::uint16_t>(part.size());
+    } else {
+      if (const apns::Refusal refusal = apns::check_part(part)) return wrong(Code::invalid_argument, "part: " + refusal.text);
+      place.part_at = static_cast<std::uint32_t>(escaped.size());
+      apns::append_json_escaped(part, escaped);
+      place.part_bytes = static_cast<std::uint16_t>(escaped.size() - place.part_at);
+      place.part_escaped = true;
+    }
+    const std::size_t payload = options.payload.size() - kPartMark.size() + place.part_bytes;
+    if (payload > apns::payload_bytes_max(options.push_type)) {
+      return wrong(Code::invalid_argument, "part: with it the payload has " + std::to_string(payload) + " bytes; APNs takes " +
+                                               std::to_string(apns::payload_bytes_max(options.push_type)));
+    }
+    data += place.part_bytes;
+  } else if (push.part.size != 0) {
+    return wrong(Code::invalid_argument, "part: the template has no place for one (PayloadForm::with_part)");
+  }
+  if (options.form == PayloadForm::own) {
+    if (const apns::Refusal refusal = payload_checker.check(options.push_type, push.payload.view())) {
+      return wrong(Code::invalid_argument, "payload: " + refusal.text);
+    }
+    data += push.payload.size;
+  } else if (push.payload.size != 0) {
+    return wrong(Code::invalid_argument, "payload: the template brings its own (use PayloadForm::own)");
+  }
+  place.block_bytes = data > dispatch::kInlineBytes ? static_cast<std::uint32_t>(data) : 0;
+
+  const engine::CredentialEntry& credential = *engine.shared.credentials[credential_index];
+  std::uint64_t hash = 0;
+  for (std::size_t i = 0; i < token.size() / 2; i += 8) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, place.token.data() + i, std::min<std::size_t>(8, token.size() / 2 - i));
+    hash = base::mix64(hash ^ word);
+  }
+  place.shard = static_cast<std::uint32_t>((credential.home + hash % credential.span) % engine.workers.size());
+  return {};
+}
+
+Uuid Submitter::Impl::next_apns_id() {
+  // Unique in the run: submitter and count go through a bijection keyed by the run, then version 4 and variant bits.
+  const std::uint64_t counter = static_cast<std::uint64_t>(number) << 48 | made++;
+  const std::uint64_t high = base::mix64(counter ^ engine.shared.run_key);
+  const std::uint64_t low = base::mix64(high ^ ~counter);
+  Uuid id;
+  std::memcpy(id.data(), &high, 8);
+  std::memcpy(id.data() + 8, &low, 8);
+  id[6] = static_cast<std::uint8_t>((id[6] & 0x0f) | 0x40);
+  id[8] = static_cast<std::uint8_t>((id[8] & 0x3f) | 0x80);
+  return id;
+}
+
+bool Submitter::Impl::build(const Push& push, const Place& place, std::int64_t wall_ns) {
+  dispatch::PushRecord& record = staged[place.shard].emplace_back();
+  record.id = push.id;
+  record.apns_id = push.apns_id == Uuid{} ? next_apns_id() : push.apns_id;
+  record.submitted_wall_ns = wall_ns;
+  record.template_index = static_cast<std::uint32_t>(push.template_handle) - 1;
+  record.credential = static_cast<std::uint32_t>(push.credential) - 1;
+  record.policy = push.policy;
+  record.token_bytes = static_cast<std::uint8_t>(push.token.size / 2);
+  record.part_bytes = place.part_bytes;
+  record.collapse_bytes = static_cast<std::uint8_t>(push.collapse_id.size);
+  record.payload_bytes = static_cast<std::uint16_t>(push.payload.size);
+  std::byte* out = record.inline_bytes;
+  if (place.block_bytes != 0) {
+    record.block = engine.shared.blocks.acquire(place.block_bytes, record.block_class);
+    if (record.block == nullptr) {
+      staged[place.shard].pop_back();
+      return false;
+    }
+    out = record.block;
+  }
+  const auto put = [&out](const void* data, std::size_t bytes) {
+    if (bytes != 0) std::memcpy(out, data, bytes);
+    out += bytes;
+  };
+  put(place.token.data(), record.token_bytes);
+  put(place.part_escaped ? escaped.data() + place.part_at : push.part.data, record.part_bytes);
+  put(push.collapse_id.data, record.collapse_bytes);
+  put(push.payload.data, record.payload_bytes);
+  return true;
+}
+
+SubmitResult Submitter::submit(std::span<const Push> pushes) {
+  SubmitResult result;
+  engine::Shared& shared = impl_->engine.shared;
+  auto& workers = impl_->engine.workers;
+  shared.submitting.fetch_add(1, std::memory_order_seq_cst);
+  const std::int64_t wall_ns = io::clock_now().wall_ns;
+
+  while (result.taken < pushes.size() && result.error == Code::ok) {
+    if (shared.closed_to_pushes.load(std::memory_order_seq_cst)) {
+      result.error = Code::stopped;
+      result.message = "the engine is draining or has stopped";
+      break;
+    }
+    const auto chunk = pushes.subspan(result.taken, std::min(kChunk, pushes.size() - result.taken));
+    impl_->escaped.clear();
+    std::size_t good = 0;
+    while (good < chunk.size()) {
+      Wrong bad = impl_->check(chunk[good], impl_->places[good]);
+      if (bad.code != Code::ok) {
+        result.error = bad.code;
+        result.message = std::move(bad.message);
+        break;
+      }
+      ++good;
+    }
+    // Places: in the engine, then count and bytes of each shard; the chunk is cut at the first push that does not fit.
+    const std::size_t places_taken = static_cast<std::size_t>(shared.inside.take(good));
+    std::size_t fit = 0;
+    for (; fit < places_taken; ++fit) {
+      const Impl::Place& place = impl_->places[fit];
+      engine::Worker& worker = *workers[place.shard];
+      if (worker.credits().take(1) == 0) break;
+      if (place.block_bytes != 0) {
+        const std::uint64_t bytes = worker.byte_credits().take(place.block_bytes);
+        if (bytes != place.block_bytes) {
+          worker.byte_credits().give(bytes);
+          worker.credits().give(1);
+          break;
+        }
+      }
+      if (!impl_->build(chunk[fit], place, wall_ns)) {
+        worker.byte_credits().give(place.block_bytes);
+        worker.credits().give(1);
+        break;
+      }
+    }
+    shared.inside.give(places_taken - fit);
+    // Counted before it can end: `ended` must never be seen past `submitted`.
+    shared.submitted.fetch_add(fit, std::memory_order_release);
+    for (std::size_t shard = 0; shard < workers.size(); ++shard) {
+      auto& staged = impl_->staged[shard];
+      if (staged.empty()) continue;
+      TOCSIN_ASSERT(workers[shard]->inbox().enqueue_bulk(impl_->tokens[shard], staged.data(), staged.size()));
+      staged.clear();
+      workers[shard]->wake();
+    }
+    result.taken += fit;
+    if (fit < good) {  // full: the wrong push behind it, if any, will be met again
+      result.error = Code::ok;
+      result.message.clear();
+      break;
+    }
+  }
+  shared.submitting.fetch_sub(1, std::memory_order_seq_cst);
+  return result;
+}
+
+}  // namespace tocsin

@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/worker.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/assertion.h"
+
+namespace tocsin::engine {
+namespace {
+
+// Pushes taken from the inbox in one step: enough to fill every free stream of a few connections, little
+// enough that socket events are not kept waiting.
+constexpr std::size_t kInboxBatch = 1024;
+
+std::string errno_text(int error) {
+  char buffer[128];
+  return std::string(strerror_r(error, buffer, sizeof(buffer))) + " (errno " + std::to_string(error) + ")";
+}
+
+}  // namespace
+
+Worker::Worker(Shared& shared, unsigned number)
+    : shared_(shared),
+      number_(number),
+      inbox_(std::min<std::size_t>(shared.options.shard_queue_pushes_max, 4096)),
+      credits_(shared.options.shard_queue_pushes_max),
+      byte_credits_(shared.options.shard_queue_bytes_max) {}
+
+Worker::~Worker() { join(); }
+
+Result<void> Worker::start() {
+  std::promise<Result<void>> started;
+  auto answer = started.get_future();
+  thread_ = std::thread([this, &started] { run(started); });
+  Result<void> result = answer.get();
+  if (!result) thread_.join();
+  return result;
+}
+
+void Worker::join() {
+  if (!thread_.joinable()) return;
+  quit_.store(true, std::memory_order_release);
+  wake();
+  thread_.join();
+}
+
+void Worker::post_stop(std::int64_t deadline_mono_ns) {
+  {
+    const std::lock_guard lock(control_mutex_);
+    stops_.push_back(deadline_mono_ns);
+    control_pending_.store(true, std::memory_order_release);
+  }
+  wake();
+}
+
+void Worker::run(std::promise<Result<void>>& started) {
+  const EngineOptions& options = shared_.options;
+  pthread_setname_np(pthread_self(), ("tocsin-" + std::to_string(number_)).c_str());
+  if (!options.cpus.empty()) {
+    const int cpu = options.cpus[number_ % options.cpus.size()];
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+    if (const int error = pthread_setaffinity_np(pthread_self(), sizeof(set), &set); error != 0) {
+      started.set_value(Error{Code::invalid_argument,
+                              "cpus: cannot pin a shard to CPU " + std::to_string(cpu) + ": " + errno_text(error)});
+      return;
+    }
+  }
+  io::DriverOptions driver_options;
+  driver_options.sockets_max = options.connections_max;
+  auto driver = io::Driver::open(driver_options);
+  if (!driver) {
+    started.set_value(driver.error());
+    return;
+  }
+  driver_ = std::move(driver).value();
+
+  dispatch::ShardOptions shard_options;
+  shard_options.pushes_max = static_cast<std::uint32_t>(options.shard_queue_pushes_max);
+  shard_options.connections_max = options.connections_max;
+  shard_options.credentials_max = options.credentials_max;
+  shard_options.templates_max = options.templates_max;
+  shard_options.attempts_max = options.attempts_max;
+  shard_options.seed = base::mix64(shared_.run_key + number_);
+  shard_ = std::make_unique<dispatch::Shard>(shard_options);
+  slots_.resize(options.connections_max);
+  pushes_.resize(kInboxBatch);
+  inbox_token_ = std::make_unique<moodycamel::ConsumerToken>(inbox_);
+  outcome_token_ = std::make_unique<moodycamel::ProducerToken>(shared_.outcomes);
+  started.set_value(Result<void>{});
+  loop();
+  // Before the driver goes (it belongs to this thread), nothing may call wake(): join() has seen to it by
+  // being the only one left. The tokens go with their queues.
+  shard_.reset();
+}
+
+void Worker::loop() {
+  bool more = true;
+  while (!quit_.load(std::memory_order_acquire)) {
+    if (more) {
+      driver_->submit();
+    } else {
+      driver_->wait(output_.deadline_mono_ns);
+    }
+    events_.clear();
+    texts_.clear();
+    events_.swap(later_);
+    texts_.swap(later_texts_);
+    completions_.clear();
+    driver_->reap(completions_);
+    collect_control();
+    for (const io::Completion& completion : completions_) translate(completion);
+    collect_inbox();
+    const base::Now now = io::clock_now();
+    shard_->step(now, events_, std::span(pushes_.data(), pushes_.size()), output_);
+    for (const dispatch::Action& action : output_.actions) perform(action);
+    deliver();
+    publish();
+    // Sleep only if nothing is known to wait: a full inbox batch, raised events, a deadline that has come.
+    more = pushes_.size() == kInboxBatch || !later_.empty() || output_.deadline_mono_ns <= now.mono_ns;
+  }
+}
+
+void Worker::collect_control() {
+  if (!control_pending_.load(std::memory_order_acquire)) return;
+  std::vector<std::int64_t> stops;
+  std::vector<Resolved> resolved;
+  {
+    const std::lock_guard lock(control_mutex_);
+    stops.swap(stops_);
+    resolved.swap(resolved_);
+    control_pending_.store(false, std::memory_order_relaxed);
+  }
+  for (const std::int64_t deadline : stops) {
+    // Pushes enter a shard before its stop, or not at all: submit() was closed first.
+    collect_registry();
+    add_event(dispatch::EventKind::stop, 0).deadline_mono_ns = deadline;
+  }
+  for (Resolved& answer : resolved) {
+    Slot& slot = slots_[base::Handle{answer.handle}.index()];
+    if (slot.state != SlotState::resolving || slot.handle != answer.handle) continue;  // given up meanwhile
+    if (answer.addresses.empty()) {
+      const std::string_view text = keep(std::move(answer.error));
+      add_event(dispatch::EventKind::dial_failed, answer.handle).text = text;
+      continue;
+    }
+    slot.state = SlotState::driver;
+    driver_->dial(answer.handle, answer.addresses[dial_count_++ % answer.addresses.size()]);
+  }
+}
+
+void Worker::collect_registry() {
+  for (const std::uint32_t size = shared_.templates.size(); templates_known_ < size; ++templates_known_) {
+    dispatch::Event& event = add_event(dispatch::EventKind::template_added, 0);
+    event.index = templates_known_;
+    event.template_config = shared_.templates[templates_known_];
+  }
+  for (const std::uint32_t size = shared_.credentials.size(); credentials_known_ < size; ++credentials_known_) {
+    dispatch::Event& event = add_event(dispatch::EventKind::credential_added, 0);
+    event.index = credentials_known_;
+    event.credential = shared_.credentials[credentials_known_]->per_shard[number_];
+  }
+}
+
+void Worker::collect_inbox() {
+  pushes_.resize(kInboxBatch);
+  pushes_.resize(inbox_.try_dequeue_bulk(*inbox_token_, pushes_.data(), kInboxBatch));
+  // After the pushes: whatever they name was registered before they were submitted.
+  collect_registry();
+}
+
+dispatch::Event& Worker::add_event(dispatch::EventKind kind, std::uint64_t handle) {
+  dispatch::Event& event = events_.emplace_back();
+  event.kind = kind;
+  event.handle = handle;
+  return event;
+}
+
+std::string_view Worker::keep(std::string text) {
+  return *texts_.emplace_back(std::make_unique<std::string>(std::move(text)));
+}
+
+void Worker::translate(const io::Completion& completion) {
+  using Kind = io::CompletionKind;
+  Slot& slot = slots_[base::Handle{completion.handle}.index()];
+  if (slot.handle != completion.handle) return;
+  const auto authority = [&] {
+    return shared_.credentials[slot.credential]->per_shard[number_]->authority;
+  };
+  switch (completion.kind) {
+    case Kind::dialled:
+      if (completion.error == 0) {
+        add_event(dispatch::EventKind::dialled, completion.handle);
+      } else {
+        const std::string_view text =
+            keep("cannot connect to " + authority() + ": " + errno_text(completion.error));
+        add_event(dispatch::EventKind::dial_failed, completion.handle).text = text;
+      }
+      break;
+    case Kind::received:
+      add_event(dispatch::EventKind::received, completion.handle).bytes = completion.bytes;
+      break;
+    case Kind::peer_closed: {
+      const std::string_view text =
+          keep(completion.error == 0 ? "the connection to " + authority() + " was closed by the peer"
+                                     : "the connection to " + authority() + " broke: " + errno_text(completion.error));
+      add_event(dispatch::EventKind::peer_closed, completion.handle).text = text;
+      break;
+    }
+    case Kind::sent: {
+      const std::string_view text =
+          completion.result < 0 ? keep("sending to " + authority() + " failed: " +
+                                       errno_text(static_cast<int>(-completion.result)))
+                                : std::string_view{};
+      dispatch::Event& event = add_event(dispatch::EventKind::sent, completion.handle);
+      event.result = completion.result;
+      event.text = text;
+      break;
+    }
+    case Kind::closed:
+      slot = Slot{};
+      shared_.connections.give(1);
+      add_event(dispatch::EventKind::closed, completion.handle);
+      break;
+    case Kind::accepted: break;  // shards do not listen
+  }
+}
+
+void Worker::perform(const dispatch::Action& action) {
+  Slot& slot = slots_[base::Handle{action.handle}.index()];
+  switch (action.kind) {
+    case dispatch::ActionKind::dial: perform_dial(action); break;
+    case dispatch::ActionKind::dial_settled: shared_.dials.give(1); break;
+    case dispatch::ActionKind::send: driver_->send(action.handle, action.bytes); break;
+    case dispatch::ActionKind::close:
+      if (slot.handle == action.handle && slot.state == SlotState::driver) {
+        driver_->close(action.handle);
+        break;
+      }
+      // Never reached the kernel: still resolving, or the budget was used up.
+      if (slot.handle == action.handle && slot.state == SlotState::resolving) {
+        slot = Slot{};
+        shared_.connections.give(1);
+      }
+      later_.emplace_back().kind = dispatch::EventKind::closed;
+      later_.back().handle = action.handle;
+      break;
+  }
+}
+
+void Worker::perform_dial(const dispatch::Action& action) {
+  const bool may_dial = shared_.dials.take(1) == 1;
+  const bool may_connect = may_dial && shared_.connections.take(1) == 1;
+  if (!may_connect) {
+    if (may_dial) shared_.dials.give(1);
+    later_.emplace_back().kind = dispatch::EventKind::dial_deferred;
+    later_.back().handle = action.handle;
+    return;
+  }
+  Slot& slot = slots_[base::Handle{action.handle}.index()];
+  slot = Slot{SlotState::resolving, action.handle, action.credential};
+  const dispatch::CredentialConfig& config = *shared_.credentials[action.credential]->per_shard[number_];
+  // `this` outlives the resolver's callbacks: Engine::Impl ends the resolver before the workers.
+  shared_.resolver->resolve(config.host, config.port,
+                           [this, handle = action.handle](Result<std::vector<io::Address>> answer) {
+                             Resolved resolved;
+                             resolved.handle = handle;
+                             if (answer) {
+                               resolved.addresses = std::move(answer).value();
+                             } else {
+                               resolved.error = answer.error().message;
+                             }
+                             {
+                               const std::lock_guard lock(control_mutex_);
+                               resolved_.push_back(std::move(resolved));
+                               control_pending_.store(true, std::memory_order_release);
+                             }
+                             wake();
+                           });
+}
+
+void Worker::deliver() {
+  if (!output_.outcomes.empty()) {
+    std::uint64_t bytes = 0;
+    for (const dispatch::Released& released : output_.released) {
+      shared_.blocks.release(released.block, released.block_class);
+      bytes += released.bytes;
+    }
+    byte_credits_.give(bytes);
+    const std::size_t count = output_.outcomes.size();
+    // Places were reserved at submit; only memory could fail, and then this process is past help.
+    TOCSIN_ASSERT(shared_.outcomes.enqueue_bulk(*outcome_token_, output_.outcomes.data(), count));
+    credits_.give(count);
+    shared_.ended.fetch_add(count, std::memory_order_release);
+    if (!shared_.outcomes_signalled.exchange(true, std::memory_order_acq_rel)) {
+      const std::uint64_t one = 1;
+      [[maybe_unused]] const ssize_t written = ::write(shared_.outcome_fd, &one, sizeof(one));
+    }
+  }
+  if (!output_.statuses.empty()) {
+    const std::lock_guard lock(shared_.status_mutex);
+    auto& mine = shared_.statuses[number_];
+    for (dispatch::CredentialStatus& status : output_.statuses) {
+      if (mine.size() <= status.credential) mine.resize(status.credential + 1);
+      mine[status.credential] = std::move(status);
+    }
+  }
+  for (const dispatch::LogEvent& record : output_.logs) shared_.log(record.level, record.event, record.text);
+  if (output_.at_rest) at_rest_.store(true, std::memory_order_release);
+}
+
+void Worker::publish() {
+  const dispatch::Counters& counters = shard_->counters();
+  for (std::size_t i = 0; i <= kEnds; ++i) published_.ends[i].set(counters.ends[i]);
+  published_.waiting.set(counters.waiting);
+  published_.in_flight.set(counters.in_flight);
+  published_.attempts.set(counters.attempts);
+  published_.possibly_doubled.set(counters.possibly_doubled);
+  published_.connections_opened.set(counters.connections_opened);
+  published_.connections_lost.set(counters.connections_lost);
+  published_.dials_failed.set(counters.dials_failed);
+  published_.goaways.set(counters.goaways);
+  published_.bytes_sent.set(counters.bytes_sent);
+  published_.bytes_received.set(counters.bytes_received);
+  published_.writes.set(counters.writes);
+  published_.inbox_wakes.set(driver_->stats().wakes);
+}
+
+}  // namespace tocsin::engine

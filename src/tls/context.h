@@ -7,6 +7,7 @@
 // callback under kCryptoDeviceId; docs/embedding.md says so to hosts.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -31,6 +32,9 @@ struct CryptoChoice {
   std::string why;
 };
 Result<CryptoChoice> choose_crypto(Crypto wanted);
+
+// AES-GCM operations (one a record and direction) that went through the crypto callback in this process.
+std::uint64_t crypto_callback_calls();
 
 struct ClientOptions {
   const Identity* identity = nullptr;  // may be null; copied

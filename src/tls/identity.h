@@ -36,7 +36,7 @@ struct Identity {
 
   Identity() = default;
   Identity(Identity&&) noexcept = default;
-  Identity& operator=(Identity&&) noexcept = default;
+  Identity& operator=(Identity&& other) noexcept;  // wipes the key it replaces
   Identity(const Identity&) = delete;
   Identity& operator=(const Identity&) = delete;
   ~Identity();

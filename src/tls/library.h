@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// The process-wide state of this room: wolfSSL's initialisation and the crypto callback.
+//
+// Threads: any. wolfSSL counts its initialisations, so a host that uses wolfSSL too is not disturbed; this
+// room takes one reference and keeps it, because keys and sessions may outlive any order of destruction.
+#pragma once
+
+#include <tocsin/result.h>
+
+namespace tocsin::tls {
+
+Result<void> init_library();
+
+// Registers the callback under kCryptoDeviceId, once. Only when gcm_backend() is usable.
+Result<void> register_crypto_callback();
+
+}  // namespace tocsin::tls

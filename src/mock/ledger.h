@@ -2,9 +2,10 @@
 // Ledger: what the mock truly answered with 200, per device token and in total; the witness that a run is
 // judged by.
 //
-// Memory per distinct token is about 64 bytes plus the token (a million MDM tokens: about 100 MiB), in one
-// open-addressing table that doubles; an optional journal keeps every accepted apns-id, so that doubles can
-// be named. Threads: one at a time (the mock has one ledger per worker, behind a lock taken once a batch).
+// Memory per distinct token is about 64 bytes plus the token (a million MDM tokens: about 110 MiB), in records
+// that never move and one open-addressing table that doubles; tokens up to 32 bytes stand in their record. The
+// first and the last accepted apns-id of each token are kept. Threads: one at a time (the mock has one ledger
+// per worker, behind a lock taken once a batch). Ownership: find() and for_each() lend what the ledger owns.
 #pragma once
 
 #include <cstdint>
@@ -56,7 +57,8 @@ class Ledger {
   const LedgerEntry* find(base::ByteView token) const;
   LedgerTotals totals() const;
   void for_each(const std::function<void(base::ByteView token, const LedgerEntry&)>& f) const;
-  // Adds another worker's ledger to this one.
+  // Adds another worker's ledger to this one. A token that both saw: the history with the later last answer is
+  // taken to come second.
   void merge(const Ledger& other);
 
  private:

@@ -5,7 +5,10 @@
 // Sockets are named by the caller's 64-bit handles (base::Handle values: slot index + generation); the
 // driver keeps a slot per index. A buffer given to send() is the kernel's until the `sent` completion;
 // bytes of a `received` completion are the caller's until the next reap(). After close(), late
-// completions of that handle are swallowed, and exactly one `closed` completion says that the kernel holds nothing of it any more.
+// completions of that handle are swallowed (those handed over by the same reap are the caller's to drop), and exactly one `closed` completion says that the kernel holds nothing of it any more.
+//
+// A handle that is stale or closing is ignored by send, shutdown_write and close. dial, adopt and listen
+// need a free slot: an index is free again when `closed` was reaped, also after a failed dial or peer_closed.
 //
 // Threads: everything from the one thread that called open() (SINGLE_ISSUER), except wake().
 // Bounds: sockets_max slots; receive buffers of `buffer_bytes` x `buffers`; when they run out, receiving
@@ -59,6 +62,9 @@ struct DriverOptions {
   unsigned sockets_max = 1024;
   unsigned buffers = 256;           // power of two
   unsigned buffer_bytes = 32 * 1024;
+  // Use only what Linux 5.11 has: no multishot, no buffer ring, no set-up flags. Chosen by itself, piece by
+  // piece, where the kernel lacks them; this is for tests, and for a kernel whose newer paths misbehave.
+  bool conservative = false;
 };
 
 struct DriverStats {
@@ -101,7 +107,8 @@ class Driver {
   void submit();
   void wait(std::int64_t deadline_mono_ns);
 
-  // From any thread: ends a wait, now or the next one. Cheap when called often (one eventfd write).
+  // From any thread: ends a wait, now or the next one. Cheap when called often (one eventfd write, and only
+  // if the worker sleeps). Post to the queue first, then wake(); the worker reads the queue after wait().
   void wake();
 
   // Sockets not yet closed, `closed` still to come included. At rest: 0.

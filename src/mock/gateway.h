@@ -70,7 +70,9 @@ class Gateway {
   ~Gateway();
 
   // Judges one request and books it. The order is APNs': method and path, duplicate or missing headers,
-  // apns-id, token, certificate and topic, push type, priority, expiration, collapse id, payload size, JSON, payload against push type, dead tokens.
+  // apns-id, token, certificate and topic, push type, priority, expiration, collapse id, payload size, JSON, payload against push type, dead tokens;
+  // last, reject_share. Apple's list has no reason for a payload that is no JSON object: it gets 400
+  // "BadRequestPayload" and Reason::other. Without apns-push-type the topic says how the payload is judged.
   void handle(const Peer& peer, const h2::ServerRequest& request, base::Now now, Reply& out);
 
   Ledger& ledger() { return ledger_; }

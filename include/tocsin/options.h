@@ -48,10 +48,10 @@ struct EngineOptions {
   // reserved, so that outcomes never block a shard. Default 131,072; 1,024 to 64 million.
   std::size_t pushes_max = 131'072;
 
-  // Pushes waiting in one shard (inbox and queue). Default 65,536; 256 to 64 million.
+  // Pushes inside one shard: waiting in its inbox and queue, and in flight. Default 65,536; 256 to 64 million.
   std::size_t shard_queue_pushes_max = 65'536;
 
-  // Bytes of per-push payloads waiting in one shard. Default 64 MiB; 64 KiB to 64 GiB.
+  // Bytes of pushes that do not fit their 128-byte record (own payloads, long tokens) inside one shard. Default 64 MiB; 64 KiB to 64 GiB.
   std::size_t shard_queue_bytes_max = 64u << 20;
 
   // Connections of all credentials in this process's engine, and how many may be dialled at once.
@@ -98,8 +98,8 @@ struct CredentialOptions {
   // Default 4; 1 to connections_max.
   unsigned connections_max = 4;
 
-  // Home shards: how many shards this credential's pushes are spread over. Default 0: one, or as many as
-  // there are connections, if those need more; at most EngineOptions::shards.
+  // Home shards: how many shards this credential's pushes are spread over. Default 0: as many as there are
+  // shards, but no more than connections_max, so that a small tenant stays on few shards; at most EngineOptions::shards.
   unsigned span = 0;
 
   // Streams we are willing to open on one connection, whatever the peer allows. Default 1,000; 1 to 100,000.

@@ -127,9 +127,8 @@ Result<std::shared_ptr<const CredentialEntry>> make_credential(const CredentialO
                 : !entry->facts.subject.empty() ? entry->facts.subject
                                                 : o.host;
   const unsigned shards = shared.options.shards;
-  // One home shard by default; a credential that asks for more connections than one shard would make good use
-  // of is spread over as many shards as it has connections.
-  entry->span = o.span != 0 ? o.span : std::min(shards, std::max(1u, o.connections_max));
+  // By default no more shards than connections: each home shard needs one of its own.
+  entry->span = o.span != 0 ? o.span : std::min(shards, o.connections_max);
   entry->home = static_cast<unsigned>(base::mix64(index) % shards);
 
   dispatch::CredentialConfig config;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Credits: a bounded count shared by threads; what bounds every queue of the engine. Taking is a compare-and-swap
-// loop per batch, never per push. Threads: any.
+// loop per chunk of pushes (bytes: per push that needs a block). Threads: any.
 #pragma once
 
 #include <algorithm>

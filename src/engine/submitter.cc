@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include "apns/request.h"
 #include "base/assertion.h"
@@ -41,6 +42,7 @@ struct Submitter::Impl {
       tokens.emplace_back(worker->inbox());
       staged.emplace_back().reserve(kChunk);
     }
+    leases.resize(e.workers.size());
     places.resize(kChunk);
   }
 
@@ -66,6 +68,7 @@ struct Submitter::Impl {
   std::vector<moodycamel::ProducerToken> tokens;
   std::vector<std::vector<dispatch::PushRecord>> staged;
   std::vector<Place> places;
+  std::vector<std::uint64_t> leases;  // places taken from a shard for the chunk under way, not yet used
   std::string escaped;
 };
 
@@ -253,20 +256,24 @@ SubmitResult Submitter::submit(std::span<const Push> pushes) {
     for (; fit < places_taken; ++fit) {
       const Impl::Place& place = impl_->places[fit];
       engine::Worker& worker = *workers[place.shard];
-      if (worker.credits().take(1) == 0) break;
+      std::uint64_t& lease = impl_->leases[place.shard];
+      if (lease == 0) lease = worker.credits().take(places_taken - fit);
+      if (lease == 0) break;
       if (place.block_bytes != 0) {
         const std::uint64_t bytes = worker.byte_credits().take(place.block_bytes);
         if (bytes != place.block_bytes) {
           worker.byte_credits().give(bytes);
-          worker.credits().give(1);
           break;
         }
       }
       if (!impl_->build(chunk[fit], place, wall_ns)) {
         worker.byte_credits().give(place.block_bytes);
-        worker.credits().give(1);
         break;
       }
+      --lease;
+    }
+    for (std::size_t shard = 0; shard < workers.size(); ++shard) {
+      workers[shard]->credits().give(std::exchange(impl_->leases[shard], 0));
     }
     shared.inside.give(places_taken - fit);
     // Counted before it can end: `ended` must never be seen past `submitted`.

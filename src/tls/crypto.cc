@@ -7,6 +7,7 @@
 #include <wolfssl/ssl.h>
 #include <wolfssl/wolfcrypt/aes.h>
 #include <wolfssl/wolfcrypt/cryptocb.h>
+#include <wolfssl/wolfcrypt/ecc.h>
 #include <wolfssl/wolfcrypt/error-crypt.h>
 
 #include "tls/context.h"
@@ -64,7 +65,19 @@ int crypto_callback(int, wc_CryptoInfo* info, void*) {
 
 }  // namespace
 
+void free_tables_at_thread_exit() {
+  struct Tables {
+    bool used = false;
+    ~Tables() {
+      if (used) wc_ecc_fp_free();
+    }
+  };
+  thread_local Tables tables;
+  tables.used = true;
+}
+
 Result<void> init_library() {
+  free_tables_at_thread_exit();
   static const int result = wolfSSL_Init();
   if (result == WOLFSSL_SUCCESS) return {};
   return Error{Code::internal, "wolfSSL could not be initialised (error " + std::to_string(result) + ")"};

@@ -11,6 +11,10 @@ namespace tocsin::tls {
 
 Result<void> init_library();
 
+// wolfSSL keeps tables for elliptic curve points per thread (megabytes, after many handshakes with many
+// peers) and frees them for nobody. After this, the calling thread frees its own when it ends.
+void free_tables_at_thread_exit();
+
 // Registers the callback under kCryptoDeviceId, once. Only when gcm_backend() is usable.
 Result<void> register_crypto_callback();
 

@@ -12,6 +12,7 @@
 
 #include "tls/certificate.h"
 #include "tls/failure.h"
+#include "tls/library.h"
 #include "tls/wolf.h"
 
 namespace tocsin::tls {
@@ -182,6 +183,7 @@ bool WolfChannel::looks_like_tls(base::ByteView wire) {
 }
 
 void WolfChannel::shake_hands() {
+  free_tables_at_thread_exit();
   const int result = client() ? wolfSSL_connect(ssl_) : wolfSSL_accept(ssl_);
   if (result != WOLFSSL_SUCCESS) {
     const int error = wolfSSL_get_error(ssl_, result);

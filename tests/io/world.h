@@ -91,10 +91,13 @@ class World {
     driver->close(handle, reset);
   }
 
-  void step(std::int64_t deadline_ns) {
+  void reap() {
     batch.clear();
     driver->reap(batch);
     for (const Completion& completion : batch) take(completion);
+  }
+  void step(std::int64_t deadline_ns) {
+    reap();
     driver->submit();
     driver->wait(deadline_ns);
   }

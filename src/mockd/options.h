@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Options of the mock daemon. Plain data, copied at Server::start, which checks them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <tocsin/options.h>
+
+#include "h2/server_session.h"
+#include "mock/gateway.h"
+#include "tls/context.h"
+
+namespace tocsin::mockd {
+
+struct Options {
+  std::string listen = "127.0.0.1:2197";
+  std::string admin;    // "": no admin address
+  std::string metrics;  // "": metrics on the admin address only
+
+  unsigned workers = 1;   // 1 to 64; one thread and one ring each
+  std::vector<int> cpus;  // worker i is pinned to cpus[i % size]; empty: not pinned
+
+  std::string certificate_pem;  // the server's
+  std::string key_pem;
+  std::string client_ca_pem;    // clients are asked for a certificate of this CA; "": not asked
+  bool require_client_certificate = false;
+  tls::Crypto crypto = tls::Crypto::automatic;
+
+  h2::ServerOptions http2;      // what Apple's servers were seen to send
+  mock::GatewayConfig gateway;
+
+  unsigned connections_max = 1024;           // of all workers; one more is closed at once. 1 to 100,000
+  unsigned handshake_timeout_ms = 10'000;
+  std::size_t output_bytes_max = 1u << 20;   // waiting for one connection; beyond it no more answers are
+                                             // made for it until the client has read
+  LogCallback log;
+};
+
+}  // namespace tocsin::mockd

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a worker does with bytes: TLS, HTTP/2, the gateway's judgement, the answer.
+#include "apns/request.h"
+#include "base/hex.h"
+#include "mockd/worker.h"
+
+namespace tocsin::mockd {
+namespace {
+
+mock::Peer peer_of(const tls::Facts& facts) {
+  mock::Peer peer;
+  peer.has_certificate = !facts.peer_subject.empty();
+  peer.uid = facts.peer_uid;
+  // An app's certificate is good for the bundle id and for what hangs on it; an MDM one for its UID alone.
+  if (peer.uid.empty() || peer.uid.starts_with("com.apple.mgmt.")) return peer;
+  for (std::size_t i = 0; i < kPushTypes; ++i) {
+    const std::string_view suffix = apns::topic_suffix(static_cast<PushType>(i));
+    if (!suffix.empty()) peer.topics.push_back(peer.uid + std::string(suffix));
+  }
+  return peer;
+}
+
+}  // namespace
+
+void Worker::on_received(base::Handle handle, Connection& c, base::ByteView bytes, base::Now now) {
+  counts_.bytes_received.add(bytes.size());
+  if (c.stage == Stage::ending || c.stage == Stage::lingering) return;
+  plain_.clear();
+  const tls::State state = c.channel->receive(bytes, plain_, c.filling);
+  mark_dirty(handle, c);
+  if (state == tls::State::failed) return on_tls_failed(handle, c, now);
+  if (c.stage == Stage::handshaking && state != tls::State::handshaking && !on_handshake_done(c, now)) {
+    return end(handle, c);
+  }
+  if (!plain_.empty()) read_requests(handle, c, now);
+  if (state == tls::State::closed) end(handle, c);
+}
+
+bool Worker::on_handshake_done(Connection& c, base::Now now) {
+  c.stage = Stage::open;
+  c.deadline_mono_ns = base::kNever;
+  --timed_;
+  const tls::Facts facts = c.channel->facts();
+  if (facts.alpn != "h2") {
+    counts_.handshakes_failed.add(1);
+    log_bounded(now, "no_alpn", "a client did not offer h2 by ALPN; APNs speaks HTTP/2 only");
+    return false;
+  }
+  Result<std::unique_ptr<h2::ServerSession>> session = h2::make_nghttp2_server(shared_.options.http2);
+  if (!session.ok()) {
+    log_bounded(now, "session_failed", session.error().message);
+    return false;
+  }
+  c.session = *std::move(session);
+  c.peer = peer_of(facts);
+  return true;
+}
+
+void Worker::on_tls_failed(base::Handle handle, Connection& c, base::Now now) {
+  if (c.stage == Stage::handshaking) counts_.handshakes_failed.add(1);
+  else counts_.protocol_errors.add(1);
+  log_bounded(now, c.stage == Stage::handshaking ? "handshake_failed" : "tls_failed", c.channel->failure().text);
+  end(handle, c);  // the alert still goes out
+}
+
+void Worker::read_requests(base::Handle handle, Connection& c, base::Now now) {
+  requests_.clear();
+  const Result<void> read = c.session->receive(plain_.readable(), requests_);
+  mock::Reply reply;
+  for (const h2::ServerRequest& request : requests_) {
+    gateway_.handle(c.peer, request, now, reply);
+    counts_.requests.add(1);
+    (reply.status == 200 ? counts_.accepted : counts_.rejected).add(1);
+    if (reply.delay_ns <= 0) answer(c, request.stream_id, reply);
+    else delays_.add(now.mono_ns + reply.delay_ns, {handle.value, request.stream_id, reply});
+  }
+  if (read.ok()) return;
+  counts_.protocol_errors.add(1);
+  log_bounded(now, "protocol_error", read.error().message);
+  end(handle, c);  // its GOAWAY still goes out
+}
+
+void Worker::answer(Connection& c, std::int32_t stream_id, const mock::Reply& reply) {
+  char id[base::kUuidTextBytes];
+  char unique[base::kUuidTextBytes];
+  base::uuid_format(reply.apns_id, id);
+  // Values that never repeat stay out of the client's table, which also keeps its reading cheap.
+  h2::FieldView fields[2] = {{"apns-id", {id, sizeof id}, true}, {}};
+  std::size_t count = 1;
+  if (reply.unique_id) {
+    base::uuid_format(reply.unique_id_value, unique);
+    fields[count++] = {"apns-unique-id", {unique, sizeof unique}, true};
+  }
+  // False: the client has reset the stream meanwhile. What was judged stays in the ledger, as at Apple.
+  (void)c.session->respond(stream_id, reply.status, {fields, count}, base::as_bytes(reply.body()));
+}
+
+}  // namespace tocsin::mockd

@@ -46,8 +46,8 @@ std::int64_t deadline_in(int timeout_ms) {
 const char* version() noexcept { return TOCSIN_VERSION; }
 
 Engine::Impl::~Impl() {
-  for (auto& worker : workers) worker->join();
   shared.resolver.reset();  // its callbacks wake workers, so it goes before them
+  for (auto& worker : workers) worker->join();
   workers.clear();
   if (shared.outcome_fd >= 0) ::close(shared.outcome_fd);
 }
@@ -183,8 +183,9 @@ void Engine::stop(int grace_ms) {
   for (auto& worker : impl_->workers) worker->post_stop(deadline);
   for (auto& worker : impl_->workers) {
     while (!worker->at_rest()) std::this_thread::sleep_for(kPollPause);
-    worker->join();
   }
+  shared.resolver.reset();
+  for (auto& worker : impl_->workers) worker->join();
 }
 
 EngineStats Engine::stats() const {

@@ -48,6 +48,8 @@ void Worker::join() {
   if (!thread_.joinable()) return;
   quit_.store(true, std::memory_order_release);
   wake();
+  // The thread ends its driver itself (a ring belongs to its thread), and not while wake() still uses it.
+  may_end_.store(true, std::memory_order_release);
   thread_.join();
 }
 
@@ -97,8 +99,8 @@ void Worker::run(std::promise<Result<void>>& started) {
   outcome_token_ = std::make_unique<moodycamel::ProducerToken>(shared_.outcomes);
   started.set_value(Result<void>{});
   loop();
-  // Before the driver goes (it belongs to this thread), nothing may call wake(): join() has seen to it by
-  // being the only one left. The tokens go with their queues.
+  while (!may_end_.load(std::memory_order_acquire)) std::this_thread::yield();
+  driver_.reset();
   shard_.reset();
 }
 

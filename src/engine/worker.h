@@ -41,6 +41,8 @@ class Worker {
 
   // Starts the thread; answers once its ring is up, or says why it is not.
   Result<void> start();
+  // Ends the thread and its ring. Nobody may call wake() or post_stop() any more: no submitter is at work, and the
+  // resolver, whose callbacks wake workers, has ended.
   void join();
 
   Inbox& inbox() { return inbox_; }
@@ -87,6 +89,7 @@ class Worker {
   PublishedCounters published_;
   std::atomic<bool> at_rest_{false};
   std::atomic<bool> quit_{false};
+  std::atomic<bool> may_end_{false};
 
   std::mutex control_mutex_;
   std::vector<std::int64_t> stops_;      // deadlines posted

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// Outputs: the outcomes file and the rejects file, one JSON object a line each.
+//
+// Threads: one at a time. Ownership: each writer owns its descriptor (standard output excepted). Bounds: a
+// buffer of 256 KiB; a full disk stops the run with a message, it loses nothing silently.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include <tocsin/push.h>
+#include <tocsin/result.h>
+
+#include "cli/record.h"
+#include "cli/units.h"
+
+namespace tocsin::cli {
+
+// Buffered lines to a file, "-" is standard output.
+class LineWriter {
+ public:
+  LineWriter() = default;
+  ~LineWriter();
+  LineWriter(const LineWriter&) = delete;
+  LineWriter& operator=(const LineWriter&) = delete;
+
+  Result<void> open(const std::string& path, bool append);
+  bool is_open() const { return fd_ >= 0; }
+  const std::string& path() const { return path_; }
+
+  std::string& buffer() { return buffer_; }
+  Result<void> flush_if_full() { return buffer_.size() < kFlushBytes ? Result<void>() : flush(); }
+  Result<void> flush();
+
+ private:
+  static constexpr std::size_t kFlushBytes = 256 * 1024;
+  int fd_ = -1;
+  std::string path_;
+  std::string buffer_;
+};
+
+// Appends {"id":...,"token":"...","outcome":"accepted",...} and a newline. `id` is JSON text; empty: the
+// line's number stands in for it.
+void append_outcome(const Outcome& outcome, std::string_view token, std::string_view id, std::uint64_t line, TimeText& time,
+                    std::string& out);
+
+// From the last write to the answer, 0 if it was never written.
+std::int64_t latency_ns(const Outcome& outcome);
+
+// Appends {"line":17,"field":"token","error":"...","input":"..."} and a newline.
+void append_reject(const Reject& reject, std::string& out);
+
+// "outcomes.ndjson" -> "outcomes.rejects.ndjson"; "" and "-" -> "tocsin-rejects.ndjson".
+std::string rejects_path_for(std::string_view out_path);
+
+}  // namespace tocsin::cli

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/mock.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <csignal>
@@ -74,9 +75,9 @@ Exit exit_of(Code code) {
   }
 }
 
-Error bad_dead_line(const std::string& path, std::size_t line, const std::string& what) {
-  return {Code::bad_certificate, path + ":" + std::to_string(line) + ": " + what +
-                                     "; a line is a device token in hex, or token,unix_ms"};
+Exit bad_dead_line(const std::string& path, std::size_t line, const std::string& what, std::string& why) {
+  why = path + ":" + std::to_string(line) + ": " + what + "; a line is a device token in hex, or token,unix_ms";
+  return Exit::bad_input;
 }
 
 std::string_view trimmed(std::string_view text) {
@@ -86,11 +87,11 @@ std::string_view trimmed(std::string_view text) {
 }
 
 // One token a line, optionally ",unix_ms"; empty lines and those that begin with # are skipped.
-Result<void> read_dead_file(const std::string& path, mock::GatewayConfig& config) {
+Exit read_dead_file(const std::string& path, mock::GatewayConfig& config, std::string& why) {
   std::ifstream in(path);
   if (!in) {
-    return Error{Code::invalid_argument, "--dead " + path + ": " + std::strerror(errno) +
-                                             "; give a file of tokens, or a share between 0 and 1"};
+    why = "--dead " + path + ": " + std::strerror(errno) + "; give a file of tokens, or a share between 0 and 1";
+    return Exit::usage;
   }
   std::string text;
   for (std::size_t line = 1; std::getline(in, text); ++line) {
@@ -100,7 +101,7 @@ Result<void> read_dead_file(const std::string& path, mock::GatewayConfig& config
     std::string token(trimmed(whole.substr(0, comma)));
     if (token.empty() || token.size() % 2 != 0 || token.size() > kTokenHexDigitsMax ||
         base::hex_first_bad(token) != std::string::npos) {
-      return bad_dead_line(path, line, "this is no device token");
+      return bad_dead_line(path, line, "this is no device token", why);
     }
     for (char& c : token) c = static_cast<char>(c >= 'A' && c <= 'F' ? c + ('a' - 'A') : c);
     std::int64_t since = config.dead_base_unix_ms;
@@ -108,13 +109,29 @@ Result<void> read_dead_file(const std::string& path, mock::GatewayConfig& config
       const std::string_view number = trimmed(whole.substr(comma + 1));
       const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), since);
       if (error != std::errc{} || end != number.data() + number.size() || since <= 0) {
-        return bad_dead_line(path, line, "the time behind the comma is no positive number of milliseconds");
+        return bad_dead_line(path, line, "the time behind the comma is no positive number of milliseconds", why);
       }
     }
     config.dead[std::move(token)] = since;
   }
-  if (in.bad()) return Error{Code::io, "--dead " + path + ": reading stopped: " + std::strerror(errno)};
-  return {};
+  if (!in.bad()) return Exit::done;
+  why = "--dead " + path + ": reading stopped: " + std::strerror(errno);
+  return Exit::failed;
+}
+
+// A number is a share, unless a file of that name exists.
+Exit apply_dead(const std::string& dead, mock::GatewayConfig& config, std::string& why) {
+  if (dead.empty()) return Exit::done;
+  double share = 0;
+  const char* last = dead.data() + dead.size();
+  const auto [end, error] = std::from_chars(dead.data(), last, share);
+  struct stat status{};
+  const bool number = error == std::errc{} && end == last && ::stat(dead.c_str(), &status) != 0;
+  if (!number) return read_dead_file(dead, config, why);
+  config.dead_share = share;
+  if (share >= 0 && share <= 1) return Exit::done;
+  why = "--dead " + dead + ": a share is between 0 and 1";
+  return Exit::usage;
 }
 
 Result<mock::GatewayConfig> gateway_of(const MockSettings& settings) {
@@ -129,19 +146,6 @@ Result<mock::GatewayConfig> gateway_of(const MockSettings& settings) {
   if (!jitter.ok()) return Error{Code::invalid_argument, "--jitter: " + jitter.error().message};
   config.delay_ns = *delay * base::kMillisecond;
   config.jitter_ns = *jitter * base::kMillisecond;
-  if (settings.dead.empty()) return config;
-  double share = 0;
-  const char* last = settings.dead.data() + settings.dead.size();
-  const auto [end, error] = std::from_chars(settings.dead.data(), last, share);
-  struct stat status{};
-  if (error == std::errc{} && end == last && ::stat(settings.dead.c_str(), &status) != 0) {
-    if (!(share >= 0 && share <= 1)) {
-      return Error{Code::invalid_argument, "--dead " + settings.dead + ": a share is between 0 and 1"};
-    }
-    config.dead_share = share;
-    return config;
-  }
-  if (Result<void> read = read_dead_file(settings.dead, config); !read.ok()) return read.error();
   return config;
 }
 
@@ -239,6 +243,8 @@ int run(const MockSettings& settings) {
 
   Result<mockd::Options> options = options_of(settings, *kit);
   if (!options.ok()) return fail(exit_of(options.error().code), options.error().message);
+  std::string why;
+  if (const Exit dead = apply_dead(settings.dead, options->gateway, why); dead != Exit::done) return fail(dead, why);
   const StopSignals signals;
   Result<std::unique_ptr<mockd::Server>> server = mockd::Server::start(*std::move(options));
   if (!server.ok()) return fail(exit_of(server.error().code), server.error().message);
@@ -256,7 +262,7 @@ void add_certificate_options(CLI::App& app, MockSettings& s) {
   app.add_option("--certs", s.certs,
                  "directory of ca.pem, server.*, push.pem, push.key, push.p12; made there if it is empty, else reused")
       ->required();
-  app.add_option("--name", s.names, "a further name or address of the server's certificate (may be repeated)");
+  app.add_option("--name", s.names, "a further name or address of the server's certificate (may be repeated)")->allow_extra_args(false);
   app.add_option("--topic", s.topic, "UID of the push certificate; default: a random MDM topic");
   app.add_option("--p12-password", s.p12_password, "password of push.p12")->capture_default_str();
   app.add_flag("--require-client-certificate", s.require_client_certificate,
@@ -286,7 +292,7 @@ void add_running_options(CLI::App& app, MockSettings& s) {
   app.add_option("--metrics", s.metrics, "a further address for GET /metrics (Prometheus)");
   app.add_option("--workers", s.workers, "threads, each with its own connections")
       ->check(CLI::Range(1u, 64u))->capture_default_str();
-  app.add_option("--cpu", s.cpus, "pin workers to these CPUs, in turn: 1 or 2,3")->delimiter(',');
+  app.add_option("--cpu", s.cpus, "pin workers to these CPUs, in turn: 1 or 2,3")->delimiter(',')->allow_extra_args(false);
   app.add_option("--connections-max", s.connections_max, "connections at a time; one more is closed at once")
       ->check(CLI::Range(1u, 100'000u))->capture_default_str();
   app.add_option("--ledger", s.ledger, "on exit, write one JSON line per token: token, accepted, rejected, apns_id");

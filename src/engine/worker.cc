@@ -124,8 +124,8 @@ void Worker::loop() {
     const base::Now now = io::clock_now();
     shard_->step(now, events_, std::span(pushes_.data(), pushes_.size()), output_);
     for (const dispatch::Action& action : output_.actions) perform(action);
-    deliver();
     publish();
+    deliver();
     // Sleep only if nothing is known to wait: a full inbox batch, raised events, a deadline that has come.
     more = pushes_.size() == kInboxBatch || !later_.empty() || output_.deadline_mono_ns <= now.mono_ns;
   }
@@ -290,6 +290,15 @@ void Worker::perform_dial(const dispatch::Action& action) {
 }
 
 void Worker::deliver() {
+  // Outcomes last: who has read one finds its cause and its places in stats().
+  if (!output_.statuses.empty()) {
+    const std::lock_guard lock(shared_.status_mutex);
+    auto& mine = shared_.statuses[number_];
+    for (dispatch::CredentialStatus& status : output_.statuses) {
+      if (mine.size() <= status.credential) mine.resize(status.credential + 1);
+      mine[status.credential] = std::move(status);
+    }
+  }
   if (!output_.outcomes.empty()) {
     std::uint64_t bytes = 0;
     for (const dispatch::Released& released : output_.released) {
@@ -298,21 +307,13 @@ void Worker::deliver() {
     }
     byte_credits_.give(bytes);
     const std::size_t count = output_.outcomes.size();
+    credits_.give(count);
     // Places were reserved at submit; only memory could fail, and then this process is past help.
     TOCSIN_ASSERT(shared_.outcomes.enqueue_bulk(*outcome_token_, output_.outcomes.data(), count));
-    credits_.give(count);
     shared_.ended.fetch_add(count, std::memory_order_release);
     if (!shared_.outcomes_signalled.exchange(true, std::memory_order_acq_rel)) {
       const std::uint64_t one = 1;
       [[maybe_unused]] const ssize_t written = ::write(shared_.outcome_fd, &one, sizeof(one));
-    }
-  }
-  if (!output_.statuses.empty()) {
-    const std::lock_guard lock(shared_.status_mutex);
-    auto& mine = shared_.statuses[number_];
-    for (dispatch::CredentialStatus& status : output_.statuses) {
-      if (mine.size() <= status.credential) mine.resize(status.credential + 1);
-      mine[status.credential] = std::move(status);
     }
   }
   for (const dispatch::LogEvent& record : output_.logs) shared_.log(record.level, record.event, record.text);

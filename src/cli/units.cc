@@ -98,7 +98,7 @@ Result<std::string> check_cpu_list(std::string_view text) {
     if (at.ec != std::errc{} || at.ptr != end || last < first || last > 4095) {
       return invalid(fmt::format("'{}' is not a list of CPUs; write numbers and ranges: 0,2,4-7", text));
     }
-    for (unsigned cpu = first; cpu <= last; ++cpu) out += (out.empty() ? "" : ",") + std::to_string(cpu);
+    for (unsigned cpu = first; cpu <= last; ++cpu) fmt::format_to(std::back_inserter(out), "{}{}", out.empty() ? "" : ",", cpu);
   }
   return out;
 }

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// Preflight: all that can be found wrong about a certificate before any connection is made.
+//
+// Threads: one at a time; reads files. Ownership: the result owns the credential's secrets until they are
+// handed to the engine. Messages are one line each, with the way out; none carries a secret.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <tocsin/options.h>
+#include <tocsin/result.h>
+
+#include "cli/push_options.h"
+#include "tls/identity.h"
+
+namespace tocsin::cli {
+
+inline constexpr std::int64_t kCertificateCareDays = 30;  // Apple reminds 30 days ahead as well
+
+struct Preflight {
+  CredentialOptions credential;
+  bool has_certificate = false;
+  tls::CertificateFacts facts;
+  std::int64_t days_left = 0;
+  std::string topic;                  // of lines that name none; may be empty without a certificate
+  std::vector<std::string> warnings;
+  bool needs_care = false;            // the certificate ends soon
+};
+
+Result<Preflight> run_preflight(const PushOptions& options, std::int64_t now_unix_s);
+
+// "" or why the certificate cannot send to this topic, naming both.
+std::string topic_refusal(const tls::CertificateFacts& facts, PushType type, std::string_view topic);
+
+}  // namespace tocsin::cli

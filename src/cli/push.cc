@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of contents of `tocsin push`: options, certificate, lines, engine, run, summary.
+#include "cli/push.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <ctime>
+#include <memory>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "apns/request.h"
+#include "cli/preflight.h"
+#include "cli/push_run.h"
+#include "cli/signals.h"
+#include "cli/summary.h"
+#include "cli/terminal.h"
+#include "log/log.h"
+
+namespace tocsin::cli {
+namespace {
+
+// Enough to keep four connections of 1,000 streams busy over a long round trip; about 30 MiB in all.
+constexpr std::uint64_t kPushesMax = 65'536;
+
+int fail(Exit code, const std::string& text) {
+  say("tocsin push: " + text);
+  return exit_number(code);
+}
+
+double seconds_since(const timespec& from) {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<double>(now.tv_sec - from.tv_sec) + static_cast<double>(now.tv_nsec - from.tv_nsec) / 1e9;
+}
+
+Defaults defaults_of(const PushOptions& options, const Preflight& preflight) {
+  Defaults defaults;
+  defaults.topic = preflight.topic;
+  defaults.push_type = options.push_type;
+  defaults.priority = options.priority;
+  // Checked when the option was parsed.
+  if (!options.expiration.empty()) defaults.expiration = *parse_expiration(options.expiration, std::time(nullptr));
+  if (options.has_app_payload()) defaults.payload = app_payload(options);
+  defaults.certificate = preflight.facts;
+  return defaults;
+}
+
+RejectLog reject_log(const PushOptions& options, const Input& input) {
+  return RejectLog(input.name(), options.rejects.empty() ? rejects_path_for(options.out) : options.rejects, options.reading.from_line > 1);
+}
+
+// --- Checking without sending: --dry-run, and the first pass of --strict.
+
+struct Checked {
+  std::uint64_t valid = 0;
+  std::uint64_t wrong = 0;
+  std::uint64_t templates = 0;
+  std::string rejects_file;
+  std::string error;  // the input could not be read, or the rejects not be written
+};
+
+Checked check_lines(const PushOptions& options, const Preflight& preflight) {
+  Checked checked;
+  auto input = Input::open(options.input, options.reading);
+  if (!input.ok()) {
+    checked.error = input.error().message;
+    return checked;
+  }
+  RejectLog rejects = reject_log(options, **input);
+  std::uint32_t templates = 0;
+  Preparer preparer(defaults_of(options, preflight), [&](const TemplateOptions&) -> Result<TemplateHandle> {
+    return static_cast<TemplateHandle>(++templates);  // all checks are made before
+  });
+  Record record;
+  Prepared prepared;
+  Reject reject;
+  for (bool more = true; more && !interrupted() && (options.limit == 0 || checked.valid < options.limit);) {
+    bool wrong = false;
+    switch ((*input)->next(record, reject)) {
+      case InputState::record:
+        wrong = !preparer.prepare(record, prepared, reject);
+        checked.valid += wrong ? 0 : 1;
+        break;
+      case InputState::reject: wrong = true; break;
+      case InputState::wait: break;
+      case InputState::failed: checked.error = (*input)->error(); [[fallthrough]];
+      case InputState::end: more = false; break;
+    }
+    if (!wrong) continue;
+    if (auto added = rejects.add(reject); !added.ok()) checked.error = added.error().message, more = false;
+  }
+  if (const std::string warning = (*input)->take_warning(); !warning.empty()) say("warning: " + warning);
+  if (auto finished = rejects.finish(); !finished.ok() && checked.error.empty()) checked.error = finished.error().message;
+  checked.wrong = rejects.count();
+  if (checked.wrong != 0) checked.rejects_file = rejects.path();
+  checked.templates = templates;
+  return checked;
+}
+
+Exit exit_of(const Checked& checked, const PushOptions& options, const Preflight& preflight) {
+  if (interrupted()) return Exit::interrupted;
+  if (!checked.error.empty() || checked.wrong != 0) return Exit::bad_input;
+  if (options.strict && preflight.needs_care) return Exit::needs_care;
+  return Exit::done;
+}
+
+int report_dry_run(const PushOptions& options, const Preflight& preflight) {
+  const Checked checked = check_lines(options, preflight);
+  const Exit code = exit_of(checked, options, preflight);
+  if (options.json) {
+    nlohmann::ordered_json j{{"command", "push"}, {"dry_run", true}, {"input", options.input}, {"valid", checked.valid},
+                             {"input_rejects", checked.wrong}};
+    j["rejects_file"] = checked.rejects_file.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(checked.rejects_file);
+    j["templates"] = checked.templates;
+    j["topic"] = preflight.topic;
+    if (preflight.has_certificate) {
+      j["certificate"] = {{"subject", preflight.facts.subject}, {"not_after", format_date(preflight.facts.not_after_unix_s)},
+                          {"days_left", preflight.days_left}};
+    }
+    if (!checked.error.empty()) j["error"] = checked.error;
+    j["exit_code"] = exit_number(code);
+    fmt::print("{}\n", j.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+    return exit_number(code);
+  }
+  if (!checked.error.empty()) say("tocsin push: " + checked.error);
+  if (preflight.has_certificate) {
+    fmt::print("certificate  {}\n             {} days left, until {}\n", preflight.facts.subject, preflight.days_left,
+               format_date(preflight.facts.not_after_unix_s));
+  }
+  fmt::print("topic        {}\nvalid        {} lines\n", preflight.topic.empty() ? "named by each line" : preflight.topic, format_count(checked.valid));
+  if (checked.wrong != 0) fmt::print("unusable     {} lines; see {}\n", format_count(checked.wrong), checked.rejects_file);
+  fmt::print("Nothing was sent (--dry-run).\n");
+  return exit_number(code);
+}
+
+// --strict: 0 if sending may begin.
+int check_strictly(const PushOptions& options, const Preflight& preflight) {
+  const Checked checked = check_lines(options, preflight);
+  switch (const Exit code = exit_of(checked, options, preflight); code) {
+    case Exit::done: return 0;
+    case Exit::needs_care: return fail(code, "nothing was sent: the certificate needs care (--strict)");
+    case Exit::interrupted: return fail(code, "nothing was sent: stopped while checking");
+    default:
+      return fail(code, checked.error.empty()
+                            ? fmt::format("nothing was sent: {} lines are wrong (--strict); see {}", format_count(checked.wrong), checked.rejects_file)
+                            : "nothing was sent: " + checked.error);
+  }
+}
+
+// --- Sending.
+
+EngineOptions engine_options(const PushOptions& options) {
+  EngineOptions engine;
+  engine.shards = options.shards;
+  engine.cpus = options.cpus;
+  engine.connections_max = std::max(engine.connections_max, options.connections);
+  engine.pushes_max = std::min<std::uint64_t>(std::max<std::uint64_t>(kPushesMax, 2ull * options.connections * options.streams), 4u << 20);
+  engine.tls_crypto = options.tls_crypto;
+  engine.log = [](const LogRecord& record) {
+    show_progress_line("");  // it comes back at the next tick
+    log::write(record.level, record.event, record.text);
+  };
+  return engine;
+}
+
+Progress::Mode progress_mode(const PushOptions& options) {
+  if (!options.progress) return Progress::Mode::off;
+  if (is_terminal(STDERR_FILENO)) return Progress::Mode::in_place;
+  return options.json ? Progress::Mode::off : Progress::Mode::lines;
+}
+
+int report(const PushOptions& options, const PushRun& run, const Engine& engine, const RejectLog& rejects, double seconds) {
+  SummaryFacts facts;
+  facts.tally = run.tally();
+  facts.end = run.end();
+  facts.stats = engine.stats();
+  facts.usage = usage();
+  facts.seconds = seconds;
+  facts.input = options.input;
+  facts.out = options.out;
+  if (rejects.count() != 0) facts.rejects = rejects.path();
+  const Exit code = exit_of(facts.tally, facts.end);
+  // Outcomes on standard output keep it to themselves.
+  const bool to_stderr = options.out == "-";
+  const std::string text = options.json ? summary_json(facts, code) : summary_text(facts, code, colours_wanted(to_stderr ? STDERR_FILENO : STDOUT_FILENO));
+  std::fwrite(text.data(), 1, text.size(), to_stderr ? stderr : stdout);
+  std::fflush(to_stderr ? stderr : stdout);
+  return exit_number(code);
+}
+
+int send(const PushOptions& options, Preflight& preflight) {
+  timespec begin{};
+  clock_gettime(CLOCK_MONOTONIC, &begin);
+  auto input = Input::open(options.input, options.reading);
+  if (!input.ok()) return fail(Exit::bad_input, input.error().message);
+  LineWriter out;
+  if (!options.out.empty()) {
+    if (auto opened = out.open(options.out, options.reading.from_line > 1); !opened.ok()) return fail(Exit::failed, opened.error().message);
+  }
+  const EngineOptions engine_wanted = engine_options(options);
+  auto engine = Engine::start(engine_wanted);
+  if (!engine.ok()) return fail(Exit::failed, engine.error().message);
+  auto credential = (*engine)->add_credential(preflight.credential);
+  if (!credential.ok()) return fail(Exit::bad_input, credential.error().message);
+  preflight.credential = CredentialOptions{};  // the secrets are the engine's now
+  std::unique_ptr<PushMetrics> metrics;
+  if (!options.metrics.empty()) {
+    auto started = PushMetrics::start(options.metrics, **engine);
+    if (!started.ok()) return fail(Exit::failed, "--metrics: " + started.error().message);
+    metrics = std::move(*started);
+  }
+  auto submitter = (*engine)->submitter();
+  if (!submitter.ok()) return fail(Exit::failed, submitter.error().message);
+  Preparer preparer(defaults_of(options, preflight), [&](const TemplateOptions& wanted) { return (*engine)->add_template(wanted); });
+  RejectLog rejects = reject_log(options, **input);
+  Progress progress(progress_mode(options));
+  PushRun run({**engine, std::move(*submitter), *credential, **input, preparer, rejects, out, metrics.get(), progress,
+               static_cast<std::uint32_t>(engine_wanted.pushes_max)}, options);
+  run.run();
+  return report(options, run, **engine, rejects, seconds_since(begin));
+}
+
+int push(const PushOptions& options) {
+  if (const std::string wrong = check_relations(options); !wrong.empty()) return fail(Exit::usage, wrong);
+  log::init(options.logging);
+  install_signals();
+  auto preflight = run_preflight(options, std::time(nullptr));
+  if (!preflight.ok()) return fail(Exit::bad_input, preflight.error().message);
+  for (const std::string& warning : preflight->warnings) say("warning: " + warning);
+  if (options.has_app_payload()) {
+    if (const auto refusal = apns::check_payload(PushType::alert, app_payload(options))) return fail(Exit::bad_input, "--alert and its kin: " + refusal.text);
+  }
+  if (options.dry_run) return report_dry_run(options, *preflight);
+  if (options.strict) {
+    if (const int refused = check_strictly(options, *preflight); refused != 0) return refused;
+  }
+  return send(options, *preflight);
+}
+
+}  // namespace
+
+void register_push(CLI::App& root, std::function<int()>& action) {
+  auto options = std::make_shared<PushOptions>();
+  add_push_options(root, *options, [options, &action] { action = [options] { return push(*options); }; });
+}
+
+}  // namespace tocsin::cli

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// PushOptions: what `tocsin push` was asked for, checked as far as the command line alone can be.
+// Threads: plain data. It holds paths of secrets, never a secret.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <tocsin/options.h>
+
+#include "cli/input.h"
+#include "cli/units.h"
+#include "log/log.h"
+
+namespace CLI {
+class App;
+}
+
+namespace tocsin::cli {
+
+struct PushOptions {
+  std::string input;  // path or "-"
+  InputOptions reading;
+  std::uint64_t limit = 0;  // 0: all
+
+  Endpoint endpoint{"api.push.apple.com", 443};
+  bool endpoint_given = false;
+  bool sandbox = false;
+  std::string tls_name;
+  std::string cert, key, key_password_file;
+  std::string p12, p12_password_file;
+  std::string ca;
+
+  std::string topic;
+  std::optional<PushType> push_type;
+  std::optional<unsigned> priority;
+  std::string expiration;
+  std::optional<std::string> alert, title, subtitle, sound;
+  std::optional<std::int64_t> badge;
+
+  unsigned connections = 4;
+  unsigned streams = 1000;
+  unsigned shards = 1;
+  std::vector<int> cpus;
+  double rate = 0;  // pushes per second, 0: as fast as it goes
+  Policy policy = Policy::at_least_once;
+  TlsCrypto tls_crypto = TlsCrypto::automatic;
+  std::int64_t connect_timeout_ms = 10'000;
+  std::int64_t give_up_ms = 60'000;
+  std::int64_t grace_ms = 10'000;
+
+  std::string out;
+  std::string rejects;
+  std::string metrics;
+  bool strict = false;
+  bool dry_run = false;
+  bool json = false;
+  bool progress = true;
+  log::Options logging{log::Format::text, LogLevel::warning};
+
+  bool has_app_payload() const { return alert || title || subtitle || sound || badge; }
+};
+
+// Adds `push` to the root; `chosen` is called after parsing if it was asked for. Wrong values are CLI11's
+// errors (exit 2). Relations between options: "" or what is wrong.
+void add_push_options(CLI::App& root, PushOptions& options, std::function<void()> chosen);
+std::string check_relations(const PushOptions& options);
+
+// {"aps":{"alert":...,"sound":...,"badge":...}} from --alert and its kin.
+std::string app_payload(const PushOptions& options);
+
+}  // namespace tocsin::cli

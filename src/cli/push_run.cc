@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/push_run.h"
+
+#include <cstring>
+#include <ctime>
+
+#include <fmt/format.h>
+
+#include "base/assertion.h"
+#include "cli/signals.h"
+#include "cli/terminal.h"
+
+namespace tocsin::cli {
+namespace {
+
+std::int64_t mono_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1'000'000'000 + now.tv_nsec;
+}
+
+}  // namespace
+
+PushRun::PushRun(RunParts parts, const PushOptions& options)
+    : parts_(std::move(parts)), options_(options), slots_(parts_.pushes_max), pacer_(options.rate), arena_(kArenaBytes), outcomes_(kOutcomes) {
+  batch_.reserve(kBatch);
+}
+
+void PushRun::run() {
+  while (reading_ || pending() || slots_.in_use() != 0) {
+    worked_ = false;
+    if (reading_) fill();
+    if (pending()) submit();
+    collect(parts_.engine.poll(outcomes_));
+    tick();
+    if (interrupted() && !end_.interrupted) stop_for_signal();
+    if (worked_) continue;
+    const int wait_ms = pacer_.on() ? pacer_.wait_ms() : 5;
+    collect(parts_.engine.wait(outcomes_, wait_ms));
+  }
+  finish();
+}
+
+// Records into the batch, as many as slots, arena and rate allow.
+void PushRun::fill() {
+  if (pending()) return;  // the engine is full: reading waits
+  batch_.clear();
+  next_ = arena_used_ = 0;
+  std::uint64_t room = kBatch;
+  if (pacer_.on()) room = std::min<std::uint64_t>(room, pacer_.allowed(mono_ns()));
+  Record record;
+  Reject reject;
+  // A stretch of rejected lines must not keep the loop from its other duties.
+  for (std::size_t read = 0; read < kBatch * 4 && batch_.size() < room && !slots_.full() && arena_used_ + kRecordBytesMax <= kArenaBytes; ++read) {
+    const InputState state = parts_.input.next(record, reject);
+    switch (state) {
+      case InputState::record:
+        worked_ = true;
+        last_line_ = record.line;
+        if (!take(record)) return;
+        break;
+      case InputState::reject:
+        worked_ = true;
+        last_line_ = reject.line;
+        this->reject(reject);
+        break;
+      case InputState::wait: return;
+      case InputState::failed:
+        end_.input_error = parts_.input.error();
+        stop_reading();
+        return;
+      case InputState::end:
+        input_done_ = true;
+        stop_reading();
+        return;
+    }
+    if (!reading_) return;
+  }
+}
+
+// False: --limit is reached.
+bool PushRun::take(const Record& record) {
+  Prepared prepared;
+  Reject wrong;
+  if (!parts_.preparer.prepare(record, prepared, wrong)) {
+    reject(wrong);
+    return reading_;
+  }
+  const std::uint32_t slot = slots_.take(record.line, record.token, record.id);
+  TOCSIN_ASSERT(slot != Slots::kNone);
+  Push push;
+  push.id = slot;
+  push.token = Bytes(slots_.token(slot));
+  push.part = keep(prepared.part);
+  push.payload = keep(prepared.payload);
+  push.collapse_id = keep(record.collapse_id);
+  push.template_handle = prepared.handle;
+  push.credential = parts_.credential;
+  push.policy = options_.policy;
+  push.apns_id = prepared.apns_id;
+  batch_.push_back(push);
+  if (options_.limit != 0 && ++taken_ >= options_.limit) {
+    input_done_ = true;
+    stop_reading();
+    return false;
+  }
+  return true;
+}
+
+Bytes PushRun::keep(std::string_view text) {
+  if (text.empty()) return {};
+  TOCSIN_ASSERT(arena_used_ + text.size() <= kArenaBytes);
+  char* at = arena_.data() + arena_used_;
+  std::memcpy(at, text.data(), text.size());
+  arena_used_ += text.size();
+  return {at, text.size()};
+}
+
+void PushRun::submit() {
+  const SubmitResult done = parts_.submitter.submit(std::span(batch_).subspan(next_));
+  next_ += done.taken;
+  end_.submitted += done.taken;
+  if (pacer_.on()) pacer_.used(done.taken);
+  worked_ = worked_ || done.taken != 0;
+  if (done.error == Code::ok) return;
+  const auto slot = static_cast<std::uint32_t>(batch_[next_].id);
+  if (done.error == Code::stopped) {
+    own_error({done.error, "the engine has stopped: " + done.message});
+    return;
+  }
+  reject({slots_.line(slot), "line", done.message, slots_.token(slot)});
+  slots_.give_back(slot);
+  ++next_;
+  worked_ = true;
+}
+
+void PushRun::collect(std::size_t count) {
+  if (count == 0) return;
+  worked_ = true;
+  std::string& out = parts_.out.buffer();
+  for (std::size_t i = 0; i < count; ++i) {
+    const Outcome& outcome = outcomes_[i];
+    const auto slot = static_cast<std::uint32_t>(outcome.id);
+    tally_.add(outcome);
+    if (parts_.out.is_open()) append_outcome(outcome, slots_.token(slot), slots_.id(slot), slots_.line(slot), time_, out);
+    if (outcome.end == End::returned || outcome.reason == Reason::cannot_connect) not_sent(slots_.line(slot));
+    slots_.give_back(slot);
+  }
+  if (auto flushed = parts_.out.flush_if_full(); !flushed.ok()) own_error(flushed.error());
+}
+
+void PushRun::not_sent(std::uint64_t line) {
+  ++unsent_;
+  if (first_unsent_ == 0 || line < first_unsent_) first_unsent_ = line;
+}
+
+void PushRun::reject(const Reject& reject) {
+  ++end_.input_rejects;
+  if (auto added = parts_.rejects.add(reject); !added.ok()) own_error(added.error());
+}
+
+// Five times a second: the progress line, the metrics, and whether the endpoint was given up.
+void PushRun::tick() {
+  const std::int64_t now = mono_ns();
+  if (now - ticked_ns_ < Progress::kTickNs) return;
+  ticked_ns_ = now;
+  if (const std::string warning = parts_.input.take_warning(); !warning.empty()) say("warning: " + warning);
+  const EngineStats stats = parts_.engine.stats();
+  ProgressFacts facts{&tally_, &stats, end_.submitted, -1, end_.interrupted};
+  if (const ByteSource& source = parts_.input.source(); source.bytes_total() != 0) {
+    facts.share_read = static_cast<double>(source.bytes_read()) / static_cast<double>(source.bytes_total());
+  }
+  parts_.progress.tick(facts, now);
+  if (parts_.metrics != nullptr) parts_.metrics->publish(tally_);
+  for (const CredentialStats& credential : stats.credentials) {
+    if (!credential.gave_up || !reading_) continue;
+    // What would be read now would only fail: the rest stays unread, and the run can be continued.
+    end_.gave_up = true;
+    stop_reading();
+  }
+}
+
+void PushRun::stop_reading() { reading_ = false; }
+
+void PushRun::stop_for_signal() {
+  end_.interrupted = true;
+  stop_reading();
+  for (; pending(); ++next_) {
+    const auto slot = static_cast<std::uint32_t>(batch_[next_].id);
+    not_sent(slots_.line(slot));
+    slots_.give_back(slot);
+  }
+  say(fmt::format("stopping: waiting up to {} for answers to what is in flight; press Ctrl-C again to end at once",
+                  format_seconds(static_cast<double>(options_.grace_ms) / 1000)));
+  parts_.engine.stop(static_cast<int>(options_.grace_ms));
+}
+
+// A cause of this side (disk full): what is in flight is awaited, the rest is not sent.
+void PushRun::own_error(const Error& error) {
+  if (!end_.own_error.empty()) return;
+  end_.own_error = error.message;
+  stop_reading();
+  for (; pending(); ++next_) {
+    const auto slot = static_cast<std::uint32_t>(batch_[next_].id);
+    not_sent(slots_.line(slot));
+    slots_.give_back(slot);
+  }
+  if (error.code != Code::stopped) parts_.engine.stop(static_cast<int>(options_.grace_ms));
+}
+
+void PushRun::finish() {
+  parts_.progress.finish();
+  if (const std::string warning = parts_.input.take_warning(); !warning.empty()) say("warning: " + warning);
+  if (auto flushed = parts_.out.flush(); !flushed.ok()) own_error(flushed.error());
+  if (auto flushed = parts_.rejects.finish(); !flushed.ok()) own_error(flushed.error());
+  if (tally_.outcomes != end_.submitted && end_.own_error.empty()) {
+    end_.own_error = fmt::format("{} pushes were taken but {} outcomes came; please report this", end_.submitted, tally_.outcomes);
+  }
+  if (tally_.cannot_connect != 0) end_.gave_up = true;
+  const std::uint64_t unread = input_done_ ? 0 : last_line_ + 1;
+  end_.resume_line = first_unsent_ != 0 ? first_unsent_ : unread;
+  if (first_unsent_ != 0) end_.sent_behind_resume = last_line_ + 1 - first_unsent_ - unsent_;
+  if (parts_.metrics != nullptr) parts_.metrics->publish(tally_);
+}
+
+}  // namespace tocsin::cli

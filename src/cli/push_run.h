@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// PushRun: the loop of `tocsin push`: read, submit, collect, show; one thread does all four in turn.
+//
+// Bounds: the pushes under way are the slots; when they, the engine or the rate allow no more, reading
+// stops, so that memory does not depend on the input's size. Ownership: owns the submitter and the slots;
+// engine, input, preparer and rejects must outlive it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <tocsin/engine.h>
+
+#include "cli/input.h"
+#include "cli/outputs.h"
+#include "cli/pacer.h"
+#include "cli/prepare.h"
+#include "cli/progress.h"
+#include "cli/push_metrics.h"
+#include "cli/push_options.h"
+#include "cli/rejects.h"
+#include "cli/slots.h"
+#include "cli/tally.h"
+
+namespace tocsin::cli {
+
+struct RunParts {
+  Engine& engine;
+  Submitter submitter;
+  CredentialHandle credential;
+  Input& input;
+  Preparer& preparer;
+  RejectLog& rejects;
+  LineWriter& out;            // not open: outcomes are counted only
+  PushMetrics* metrics;       // may be null
+  Progress& progress;
+  std::uint32_t pushes_max;
+};
+
+class PushRun {
+ public:
+  PushRun(RunParts parts, const PushOptions& options);
+
+  // Until every push has its outcome.
+  void run();
+
+  const Tally& tally() const { return tally_; }
+  const RunEnd& end() const { return end_; }
+
+ private:
+  static constexpr std::size_t kBatch = 256;
+  static constexpr std::size_t kOutcomes = 1024;
+  // A batch's parts, payloads and collapse ids are copied here: a record dies when the next is read.
+  static constexpr std::size_t kArenaBytes = 512 * 1024;
+  static constexpr std::size_t kRecordBytesMax = kPartBytesMax + kPayloadBytesMax + kCollapseIdBytesMax;
+
+  void fill();
+  bool take(const Record& record);
+  void submit();
+  void collect(std::size_t count);
+  void tick();
+  void stop_reading();
+  void stop_for_signal();
+  void finish();
+  void reject(const Reject& reject);
+  void not_sent(std::uint64_t line);
+  void own_error(const Error& error);
+  Bytes keep(std::string_view text);
+  bool pending() const { return next_ < batch_.size(); }
+
+  RunParts parts_;
+  const PushOptions& options_;
+  Slots slots_;
+  Pacer pacer_;
+  std::vector<Push> batch_;   // [next_, size) is not submitted yet
+  std::size_t next_ = 0;
+  std::vector<char> arena_;
+  std::size_t arena_used_ = 0;
+  std::vector<Outcome> outcomes_;
+  TimeText time_;
+  Tally tally_;
+  RunEnd end_;
+  bool reading_ = true;
+  bool worked_ = false;
+  std::uint64_t taken_ = 0;          // records, for --limit
+  std::uint64_t first_unsent_ = 0;   // lowest line that was taken and not sent, 0: none
+  std::uint64_t unsent_ = 0;         // how many
+  std::uint64_t last_line_ = 0;      // read and judged
+  bool input_done_ = false;          // nothing is left to read (end, or --limit)
+  std::int64_t ticked_ns_ = 0;
+};
+
+}  // namespace tocsin::cli

@@ -127,7 +127,8 @@ void Worker::loop() {
     publish();
     deliver();
     // Sleep only if nothing is known to wait: a full inbox batch, raised events, a deadline that has come.
-    more = pushes_.size() == kInboxBatch || !later_.empty() || output_.deadline_mono_ns <= now.mono_ns;
+    more = pushes_.size() == kInboxBatch || !later_.empty() || output_.deadline_mono_ns <= now.mono_ns ||
+           (output_.at_rest && !at_rest());
   }
 }
 
@@ -317,7 +318,8 @@ void Worker::deliver() {
     }
   }
   for (const dispatch::LogEvent& record : output_.logs) shared_.log(record.level, record.event, record.text);
-  if (output_.at_rest) at_rest_.store(true, std::memory_order_release);
+  // The shard is at rest; this worker is once its inbox, looked at after the stop came, held nothing more either.
+  if (output_.at_rest && pushes_.empty()) at_rest_.store(true, std::memory_order_release);
 }
 
 void Worker::publish() {

@@ -343,6 +343,18 @@ TEST(Stop, ReturnsWhatWasNeverWrittenAndIsIdempotent) {
   EXPECT_EQ(rig.engine->stats().waiting, 0u);
 }
 
+TEST(Stop, ReturnsWhatStillWaitsInTheInboxToo) {
+  for (int round = 0; round < 10; ++round) {
+    const Peer silent;
+    const Rig rig(EngineOptions{}, credential_options(silent.port()));
+    auto submitter = rig.engine->submitter().value();
+    Batch batch = rig.batch(0, 20'000);  // many times what a worker takes in one step
+    ASSERT_EQ(submitter.submit(batch.pushes).taken, 20'000u);
+    rig.engine->stop();
+    ASSERT_EQ(rig.collect(20'000, 5'000).size(), 20'000u);
+  }
+}
+
 TEST(Stop, FromSeveralThreadsAndWithoutWork) {
   const Rig rig(EngineOptions{}, credential_options(closed_port()));
   std::vector<std::thread> threads;

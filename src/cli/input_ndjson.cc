@@ -103,7 +103,9 @@ const char* NdjsonParser::read_id(ondemand::value& value, std::string_view& out)
 const char* NdjsonParser::read_payload(ondemand::value& value, std::string_view& out) {
   ondemand::object object;
   if (value.get_object().get(object) == simdjson::SUCCESS) {
-    return object.raw_json().get(out) == simdjson::SUCCESS ? "" : "is not a JSON object";
+    if (object.raw_json().get(out) != simdjson::SUCCESS) return "is not a JSON object";
+    out = trimmed(out);
+    return "";
   }
   return value.get_string().get(out) == simdjson::SUCCESS ? "" : "is neither an object nor a string that holds one";
 }
@@ -140,6 +142,7 @@ LineParser::Took NdjsonParser::take(std::uint64_t number, std::string_view line,
     return Took::reject;
   };
   const auto not_json = [&](simdjson::error_code error) {
+    if (line[line.find_first_not_of(" \t")] != '{') return wrong("line", "line is not a JSON object: it does not begin with {");
     return wrong("line", fmt::format("line is not a JSON object: {}", simdjson::error_message(error)));
   };
   ondemand::document document;

@@ -31,7 +31,7 @@ std::string progress_text(const ProgressFacts& facts, double rate, double eta_s)
     text += fmt::format("APNs unreachable since {} ({})  ", local_time(credential.unreachable_since_unix_ns), credential.last_error);
   }
   if (facts.interrupted) text += "stopping  ";
-  text += fmt::format("sent {}  accepted {}  rejected {}", format_count(facts.submitted), format_count(tally.of(End::accepted)),
+  text += fmt::format("sent {}  accepted {}  rejected {}", format_count(facts.stats->attempts), format_count(tally.of(End::accepted)),
                       format_count(tally.of(End::rejected)));
   const auto reasons = Tally::sorted(tally.rejected_by_reason);
   for (std::size_t i = 0; i < reasons.size() && i < 2; ++i) {

@@ -15,7 +15,6 @@ namespace tocsin::cli {
 struct ProgressFacts {
   const Tally* tally = nullptr;
   const EngineStats* stats = nullptr;
-  std::uint64_t submitted = 0;
   double share_read = -1;  // of the input's bytes; negative: unknown
   bool interrupted = false;
 };

@@ -140,7 +140,7 @@ void add_reporting(CLI::App& app, PushOptions& o) {
   app.add_option("--out", o.out, "one outcome a line as NDJSON; - is standard output (the summary then goes to standard error)")->option_text("FILE|-")->group(group);
   app.add_option("--rejects", o.rejects, "lines that could not be used (default: beside --out, or tocsin-rejects.ndjson)")->option_text("FILE")->group(group);
   app.add_flag("--json", o.json, "the summary as one JSON object")->group(group);
-  app.add_flag("!--no-progress", o.progress, "no progress line")->group(group);
+  app.add_flag_callback("--no-progress", [&o] { o.progress = false; }, "no progress line")->group(group);
   app.add_option("--metrics", o.metrics, "serve Prometheus metrics here, for example 127.0.0.1:9090")->option_text("ADDR")->group(group);
   add_parsed(app, "--log-format", [](const std::string& t) { return log::format_from_text(t); }, [&o](log::Format f) { o.logging.format = f; },
              "text or json")->option_text("FORMAT=text")->group(group);

@@ -166,7 +166,7 @@ void PushRun::tick() {
   ticked_ns_ = now;
   if (const std::string warning = parts_.input.take_warning(); !warning.empty()) say("warning: " + warning);
   const EngineStats stats = parts_.engine.stats();
-  ProgressFacts facts{&tally_, &stats, end_.submitted, -1, end_.interrupted};
+  ProgressFacts facts{&tally_, &stats, -1, end_.interrupted};
   if (const ByteSource& source = parts_.input.source(); source.bytes_total() != 0) {
     facts.share_read = static_cast<double>(source.bytes_read()) / static_cast<double>(source.bytes_total());
   }

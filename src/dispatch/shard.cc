@@ -75,6 +75,7 @@ void Shard::step(base::Now now, std::span<const Event> events, std::span<const P
     if (Connection* connection = connections_.find(handle)) flush(handle, *connection);
   }
   report_statuses();
+  if (at_rest()) earliest_ = base::kNever;  // what is left of earlier deadlines concerns nobody (invariant 2)
   out.deadline_mono_ns = !deferred_.empty() ? now_.mono_ns : earliest_;
   out.at_rest = stopping_ && at_rest();
   out_ = nullptr;
@@ -247,6 +248,10 @@ void Shard::connection_deadline(base::Handle handle, Connection& connection) {
   }
   connection.answer_deadline_mono_ns = oldest;
   mark_dirty(handle, connection);
+  // The last stream went without an answer, so that no later answer will be there to end this connection.
+  if (connection.in_flight == 0 && (stopping_ || connection.state == ConnectionState::draining)) {
+    begin_close(handle, connection, ConnectionInput::drained);
+  }
 }
 
 std::int64_t Shard::find_earliest() {
@@ -262,8 +267,10 @@ std::int64_t Shard::find_earliest() {
     if (credential.next_dial_mono_ns > now_.mono_ns) {
       earliest = std::min(earliest, credential.next_dial_mono_ns);
     }
+    // One that has passed is schedule()'s, in this step or when the last usable connection goes.
     if (credential.unreachable_since_mono_ns != base::kNever && credential.config->give_up_ns != 0) {
-      earliest = std::min(earliest, credential.unreachable_since_mono_ns + credential.config->give_up_ns);
+      const std::int64_t give_up_at = credential.unreachable_since_mono_ns + credential.config->give_up_ns;
+      if (give_up_at > now_.mono_ns) earliest = std::min(earliest, give_up_at);
     }
   }
   if (stopping_ && stop_deadline_mono_ns_ > now_.mono_ns && connections_.in_use() != 0) {

@@ -52,7 +52,8 @@ class Shard {
     std::uint32_t next = kNone;       // in a queue or the free list
     std::uint16_t attempts = 0;
     PushState state = PushState::free;
-    bool maybe_processed = false;     // an attempt's fate is unknown
+    bool maybe_processed : 1 = false; // an attempt's fate is unknown
+    bool doubled : 1 = false;         // and it was written again after that
   };
 
   struct Credential {

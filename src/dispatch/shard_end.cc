@@ -56,6 +56,13 @@ void Shard::on_answer(Connection& connection, const h2::Answer& answer) {
     credential.failures = 0;
     credential.same_cause = 0;
     credential.last_cause = tls::Cause::none;
+    // A dial beside this connection may have failed before it had answered anything; that says no more.
+    if (credential.unreachable_since_mono_ns != base::kNever || credential.gave_up) {
+      credential.unreachable_since_mono_ns = base::kNever;
+      credential.unreachable_since_wall_ns = 0;
+      credential.gave_up = false;
+      mark_changed(credential);
+    }
   }
   char scratch[256];
   const apns::Verdict verdict = apns::read_answer(answer.status, answer.captured[0], base::as_text(answer.body),
@@ -80,8 +87,7 @@ Outcome& Shard::add_outcome(std::uint32_t slot, End end) {
   outcome.ended_unix_ns = now_.wall_ns;
   outcome.attempts = meta.attempts;
   outcome.end = end;
-  // Doubled means: written again after an attempt that may have been processed.
-  if (meta.maybe_processed && meta.attempts > 1) outcome.flags |= kPossiblyDoubled;
+  if (meta.doubled) outcome.flags |= kPossiblyDoubled;
   ++counters_.ends[static_cast<std::size_t>(end)];
   return outcome;
 }
@@ -98,7 +104,7 @@ void Shard::end(std::uint32_t slot, End end, Reason reason, std::uint16_t status
 void Shard::stream_lost(std::uint32_t slot, bool processed_possible, Reason reason, std::string_view text) {
   Meta& meta = metas_[slot];
   PushRecord& record = records_[slot];
-  meta.maybe_processed |= processed_possible;
+  if (processed_possible) meta.maybe_processed = true;
   if (processed_possible && record.policy == Policy::at_most_once) {
     end(slot, End::unknown, reason, 0, text);
     return;

@@ -151,7 +151,10 @@ std::uint32_t Shard::write_batch(base::Handle handle, Connection& connection, Cr
     meta.state = PushState::in_flight;
     meta.sent_mono_ns = now_.mono_ns;
     ++meta.attempts;
-    if (meta.maybe_processed) ++counters_.possibly_doubled;
+    if (meta.maybe_processed) {
+      meta.doubled = true;
+      ++counters_.possibly_doubled;
+    }
   }
   if (written != 0) {
     if (connection.in_flight == 0) {

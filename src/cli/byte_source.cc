@@ -34,7 +34,7 @@ struct ByteSource::Impl {
   bool file_ended = false;
   bool sniffed = false;
   bool gzip = false;
-  bool member_open = false;   // inside a gzip member
+  bool member_open = false;  // inside a gzip member
   std::unique_ptr<inflate_state> inflate;
 
   ReadResult fail(std::string text) {
@@ -100,7 +100,8 @@ struct ByteSource::Impl {
   ReadResult read_gzip(std::span<char> out) {
     for (;;) {
       if (begin == end && !file_ended) {
-        if (const ReadResult more = fill(); more.state == ReadState::wait || more.state == ReadState::failed) return more;
+        if (const ReadResult more = fill(); more.state == ReadState::wait || more.state == ReadState::failed)
+          return more;
         continue;
       }
       if (!member_open) {
@@ -111,7 +112,8 @@ struct ByteSource::Impl {
           continue;
         }
         if (raw[begin] != '\x1f') {
-          return fail(fmt::format("{}: there is something that is not gzip behind the compressed data; is the file damaged?", name));
+          return fail(fmt::format(
+              "{}: there is something that is not gzip behind the compressed data; is the file damaged?", name));
         }
         open_member();
       }
@@ -130,7 +132,8 @@ struct ByteSource::Impl {
       if (finished) member_open = false;
       if (got != 0) return {ReadState::data, got};
       if (!finished && file_ended && begin == end) {
-        return fail(fmt::format("{}: the gzip data ends in the middle; the file was cut off (test it with gzip -t)", name));
+        return fail(
+            fmt::format("{}: the gzip data ends in the middle; the file was cut off (test it with gzip -t)", name));
       }
     }
   }

@@ -33,14 +33,17 @@ inline constexpr std::array<ExitCodeEntry, 11> kExitCodes{{
     {Exit::done, "done", "done as asked"},
     {Exit::failed, "failed", "failed for a reason of this machine (disk, io_uring, a bug of ours)"},
     {Exit::usage, "usage", "the command line is wrong"},
-    {Exit::bad_input, "bad input", "a file, a certificate or every line of the input is wrong; nothing or not all was sent"},
+    {Exit::bad_input, "bad input",
+     "a file, a certificate or every line of the input is wrong; nothing or not all was sent"},
     {Exit::cannot_connect, "cannot connect", "no connection to the endpoint could be made"},
     {Exit::partly, "partly", "done, but some pushes were rejected, failed or are unknown, or some lines were wrong"},
-    {Exit::needs_care, "needs care", "with --strict: nothing is wrong yet, but something soon will be (a certificate about to end)"},
+    {Exit::needs_care, "needs care",
+     "with --strict: nothing is wrong yet, but something soon will be (a certificate about to end)"},
     {Exit::threshold, "threshold broken", "a measured value is beyond the limit that was given"},
     {Exit::refused, "refused", "refused by a brake or for want of a role"},
     {Exit::void_result, "result void", "the run ended but its result must not be used"},
-    {Exit::interrupted, "interrupted", "stopped by a signal; all that was sent is accounted for and the rest can be resumed"},
+    {Exit::interrupted, "interrupted",
+     "stopped by a signal; all that was sent is accounted for and the rest can be resumed"},
 }};
 
 }  // namespace tocsin::cli

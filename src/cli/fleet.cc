@@ -3,8 +3,8 @@
 
 #include <memory>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include "apns/request.h"
 #include "cli/exit_codes.h"
@@ -39,14 +39,17 @@ int fail(Exit code, const std::string& text) {
 
 int generate(const FleetCommand& command) {
   if (command.fleet.dead_share > 0 && command.dead_out.empty()) {
-    return fail(Exit::usage, "--dead needs --dead-out FILE, where the dead tokens are written for tocsin mock --dead FILE");
+    return fail(Exit::usage,
+                "--dead needs --dead-out FILE, where the dead tokens are written for tocsin mock --dead FILE");
   }
-  if (command.fleet.topic.find_first_of("\",\\ \n\t") != std::string::npos) return fail(Exit::usage, "--topic holds a character that no topic has");
+  if (command.fleet.topic.find_first_of("\",\\ \n\t") != std::string::npos)
+    return fail(Exit::usage, "--topic holds a character that no topic has");
   install_signals();
   LineWriter out, dead;
   if (auto opened = out.open(command.out, false); !opened.ok()) return fail(Exit::failed, opened.error().message);
   if (!command.dead_out.empty()) {
-    if (auto opened = dead.open(command.dead_out, false); !opened.ok()) return fail(Exit::failed, opened.error().message);
+    if (auto opened = dead.open(command.dead_out, false); !opened.ok())
+      return fail(Exit::failed, opened.error().message);
   }
   FleetGenerator fleet(command.fleet);
   fleet.append_header(out.buffer());
@@ -54,12 +57,14 @@ int generate(const FleetCommand& command) {
     fleet.append_next(out.buffer(), dead.buffer());
     if (auto flushed = out.flush_if_full(); !flushed.ok()) return fail(Exit::failed, flushed.error().message);
     if (auto flushed = dead.flush_if_full(); !flushed.ok()) return fail(Exit::failed, flushed.error().message);
-    if (interrupted()) return fail(Exit::interrupted, fmt::format("stopped after {} devices", format_count(fleet.made())));
+    if (interrupted())
+      return fail(Exit::interrupted, fmt::format("stopped after {} devices", format_count(fleet.made())));
   }
   if (auto flushed = out.flush(); !flushed.ok()) return fail(Exit::failed, flushed.error().message);
   if (auto flushed = dead.flush(); !flushed.ok()) return fail(Exit::failed, flushed.error().message);
   if (command.out != "-") {
-    say(fmt::format("{}: {} devices of topic {}, {} of their tokens dead", command.out, format_count(fleet.made()), fleet.topic(), format_count(fleet.dead())));
+    say(fmt::format("{}: {} devices of topic {}, {} of their tokens dead", command.out, format_count(fleet.made()),
+                    fleet.topic(), format_count(fleet.dead())));
   }
   return exit_number(Exit::done);
 }
@@ -71,17 +76,29 @@ void register_fleet(CLI::App& root, std::function<int()>& action) {
   CLI::App& fleet = *root.add_subcommand("fleet", "device files");
   fleet.require_subcommand(1);
   CLI::App& app = *fleet.add_subcommand("generate", "write a made-up device file for tests and benchmarks");
-  app.add_option_function<std::string>("--devices", [command](const std::string& text) {
-    auto count = parse_count(text);
-    if (!count.ok()) throw CLI::ValidationError("--devices", count.error().message);
-    command->fleet.devices = *count;
-  }, "how many: 1000, 10k, 1M")->required()->option_text("N");
+  app.add_option_function<std::string>(
+         "--devices",
+         [command](const std::string& text) {
+           auto count = parse_count(text);
+           if (!count.ok()) throw CLI::ValidationError("--devices", count.error().message);
+           command->fleet.devices = *count;
+         },
+         "how many: 1000, 10k, 1M")
+      ->required()
+      ->option_text("N");
   app.add_option("--seed", command->fleet.seed, "the same seed makes the same devices (default: 1)")->option_text("S");
-  app.add_option("--dead", command->fleet.dead_share, "share of dead tokens, 0 to 1 (default: 0)")->check(CLI::Range(0.0, 1.0).description(""))->option_text("SHARE");
-  app.add_option("--dead-out", command->dead_out, "where to write the dead tokens, for tocsin mock --dead FILE")->option_text("FILE");
-  app.add_option("--topic", command->fleet.topic, "topic of all devices (default: com.apple.mgmt.External. and a UUID of the seed)")->option_text("TOPIC");
+  app.add_option("--dead", command->fleet.dead_share, "share of dead tokens, 0 to 1 (default: 0)")
+      ->check(CLI::Range(0.0, 1.0).description(""))
+      ->option_text("SHARE");
+  app.add_option("--dead-out", command->dead_out, "where to write the dead tokens, for tocsin mock --dead FILE")
+      ->option_text("FILE");
+  app.add_option("--topic", command->fleet.topic,
+                 "topic of all devices (default: com.apple.mgmt.External. and a UUID of the seed)")
+      ->option_text("TOPIC");
   app.add_option("--format", command->fleet.format, "ndjson or csv (default: ndjson)")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, Format>{{"ndjson", Format::ndjson}, {"csv", Format::csv}}).description(""))
+      ->transform(
+          CLI::CheckedTransformer(std::map<std::string, Format>{{"ndjson", Format::ndjson}, {"csv", Format::csv}})
+              .description(""))
       ->option_text("FORMAT");
   app.add_option("-o,--out", command->out, "where to write (default: standard output)")->option_text("FILE");
   app.footer(kFooter);

@@ -15,7 +15,8 @@ constexpr std::int64_t kDeadSpanMs = 90ll * 86'400'000;
 
 }  // namespace
 
-FleetGenerator::FleetGenerator(const FleetOptions& options) : options_(options), prng_(options.seed), topic_(options.topic) {
+FleetGenerator::FleetGenerator(const FleetOptions& options)
+    : options_(options), prng_(options.seed), topic_(options.topic) {
   std::string uuid;
   append_uuid(uuid);  // drawn in any case, so that a given topic does not change the devices
   for (char& c : uuid) c = c >= 'A' && c <= 'F' ? static_cast<char>(c - 'A' + 'a') : c;
@@ -45,8 +46,8 @@ void FleetGenerator::append_uuid(std::string& out) {
       continue;
     }
     auto value = static_cast<unsigned>(words[digit / 16] >> (digit % 16 * 4)) & 15u;
-    if (at == 14) value = 4;                     // version: random
-    if (at == 19) value = 8 | (value & 3);       // variant
+    if (at == 14) value = 4;                // version: random
+    if (at == 19) value = 8 | (value & 3);  // variant
     text[at] = kUpper[value];
     ++digit;
   }
@@ -60,7 +61,8 @@ void FleetGenerator::append_header(std::string& out) const {
 void FleetGenerator::append_next(std::string& out, std::string& dead_out) {
   const bool csv = options_.format == Format::csv;
   // A UDID of the newer form: eight digits of the chip, sixteen of the device.
-  static constexpr const char* kChips[] = {"00008020", "00008030", "00008101", "00008103", "00008110", "00008112", "00008120", "00008130"};
+  static constexpr const char* kChips[] = {"00008020", "00008030", "00008101", "00008103",
+                                           "00008110", "00008112", "00008120", "00008130"};
   out.append(csv ? "" : "{\"id\":\"").append(kChips[prng_.below(8)]) += '-';
   append_hex(out, 1, kUpper);
   out.append(csv ? "," : "\",\"topic\":\"").append(topic_);

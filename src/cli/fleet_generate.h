@@ -16,7 +16,7 @@ struct FleetOptions {
   std::uint64_t devices = 0;
   std::uint64_t seed = 1;
   double dead_share = 0;
-  std::string topic;           // empty: com.apple.mgmt.External. and a UUID of the seed
+  std::string topic;  // empty: com.apple.mgmt.External. and a UUID of the seed
   Format format = Format::ndjson;
 };
 

@@ -38,7 +38,8 @@ InputState Input::judged(LineParser::Took took, const Record& record, const Reje
       error_ = fmt::format("{}:{}: {}", name(), reject.line, reject.error);
       finished_ = true;
       return InputState::failed;
-    case LineParser::Took::nothing: break;
+    case LineParser::Took::nothing:
+      break;
   }
   return InputState::wait;
 }
@@ -48,7 +49,8 @@ InputState Input::next(Record& record, Reject& reject) {
     std::string_view line;
     InputState state = InputState::wait;
     switch (lines_.next(line)) {
-      case LineState::wait: return InputState::wait;
+      case LineState::wait:
+        return InputState::wait;
       case LineState::failed:
         error_ = lines_.error();
         finished_ = true;
@@ -62,7 +64,8 @@ InputState Input::next(Record& record, Reject& reject) {
         if (lines_.number() < options_.from_line) continue;
         reject = {lines_.number(), "line", fmt::format("line is longer than {} bytes", kLineBytesMax), line};
         return InputState::reject;
-      case LineState::line: break;
+      case LineState::line:
+        break;
     }
     if (!parser_) {
       if (line.find_first_not_of(" \t") == std::string_view::npos) continue;
@@ -79,8 +82,10 @@ InputState Input::next(Record& record, Reject& reject) {
 std::string Input::take_warning() {
   const std::string unknown = parser_ ? parser_->take_unknown() : std::string();
   if (unknown.empty()) return {};
-  return fmt::format("{}:{}: ignored what tocsin does not know: {}; known are token, magic, topic, id, payload, push_type, "
-                     "priority, expiration, collapse_id, apns_id", name(), line(), unknown);
+  return fmt::format(
+      "{}:{}: ignored what tocsin does not know: {}; known are token, magic, topic, id, payload, push_type, "
+      "priority, expiration, collapse_id, apns_id",
+      name(), line(), unknown);
 }
 
 }  // namespace tocsin::cli

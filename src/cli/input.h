@@ -29,7 +29,7 @@ Format format_from_name(std::string_view path);
 enum class InputState : std::uint8_t {
   record,
   reject,
-  wait,    // a pipe has nothing now
+  wait,  // a pipe has nothing now
   end,
   failed,  // the file cannot be read on; see error()
 };

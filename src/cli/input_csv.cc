@@ -20,10 +20,18 @@ struct Column {
 };
 // NanoMDM's names (push_magic, token_hex) beside ours.
 constexpr Column kColumns[] = {
-    {"token", kFieldToken},         {"token_hex", kFieldToken},       {"magic", kFieldMagic},
-    {"push_magic", kFieldMagic},    {"topic", kFieldTopic},           {"id", kFieldId},
-    {"payload", kFieldPayload},     {"push_type", kFieldPushType},    {"priority", kFieldPriority},
-    {"expiration", kFieldExpiration}, {"collapse_id", kFieldCollapseId}, {"apns_id", kFieldApnsId},
+    {"token", kFieldToken},
+    {"token_hex", kFieldToken},
+    {"magic", kFieldMagic},
+    {"push_magic", kFieldMagic},
+    {"topic", kFieldTopic},
+    {"id", kFieldId},
+    {"payload", kFieldPayload},
+    {"push_type", kFieldPushType},
+    {"priority", kFieldPriority},
+    {"expiration", kFieldExpiration},
+    {"collapse_id", kFieldCollapseId},
+    {"apns_id", kFieldApnsId},
 };
 
 std::string_view trimmed(std::string_view text) {
@@ -66,15 +74,15 @@ class CsvParser final : public LineParser {
   Took read_header(Reject& reject);
 
   csv_parser csv_{};
-  std::string raw_;                 // the record's lines, if libcsv reads it
-  std::string text_;                // its fields, one after another
+  std::string raw_;   // the record's lines, if libcsv reads it
+  std::string text_;  // its fields, one after another
   std::vector<std::size_t> ends_;
   std::vector<std::string_view> fields_;
   std::vector<std::uint32_t> columns_;  // field bit of each column, 0: unknown
   std::string id_;
   std::string_view input_;
   std::uint64_t first_line_ = 0;
-  bool open_ = false;               // a quoted field goes on in the next line
+  bool open_ = false;  // a quoted field goes on in the next line
   bool complete_ = false;
 };
 
@@ -119,12 +127,15 @@ LineParser::Took CsvParser::take(std::uint64_t number, std::string_view line, Re
     ends_.clear();
   }
   if (raw_.size() + line.size() > kLineBytesMax) {
-    return broken(reject, fmt::format("a quote that opens here is not closed within {} bytes; lines {} to {} were skipped",
-                                      kLineBytesMax, first_line_, number));
+    return broken(reject,
+                  fmt::format("a quote that opens here is not closed within {} bytes; lines {} to {} were skipped",
+                              kLineBytesMax, first_line_, number));
   }
   if (open_) raw_ += '\n';
   raw_ += line;
-  if (!feed(line)) return broken(reject, "line has a quote in the middle of a field; quote the whole field and double the quotes inside it");
+  if (!feed(line))
+    return broken(reject,
+                  "line has a quote in the middle of a field; quote the whole field and double the quotes inside it");
   open_ = !complete_;
   if (open_) return Took::nothing;
   complete_ = false;
@@ -150,7 +161,8 @@ LineParser::Took CsvParser::read_header(Reject& reject) {
     for (const Column& column : kColumns) {
       if (column.name == name) field = column.field;
     }
-    if (field == 0 && unknown_.size() < 512) unknown_ += fmt::format("{}\"{}\"", unknown_.empty() ? "" : ", ", name.substr(0, 64));
+    if (field == 0 && unknown_.size() < 512)
+      unknown_ += fmt::format("{}\"{}\"", unknown_.empty() ? "" : ", ", name.substr(0, 64));
     if ((seen & field) != 0) {
       reject = {first_line_, "line", fmt::format("column {} stands twice in the header", name), input_};
       return Took::failed;
@@ -159,8 +171,10 @@ LineParser::Took CsvParser::read_header(Reject& reject) {
     columns_.push_back(field);
   }
   if ((seen & kFieldToken) == 0) {
-    reject = {first_line_, "line", "the header row has no column token (or token_hex); the first row must name the columns, for "
-              "example id,topic,magic,token or id,topic,push_magic,token_hex", input_};
+    reject = {first_line_, "line",
+              "the header row has no column token (or token_hex); the first row must name the columns, for "
+              "example id,topic,magic,token or id,topic,push_magic,token_hex",
+              input_};
     return Took::failed;
   }
   return Took::nothing;
@@ -169,7 +183,8 @@ LineParser::Took CsvParser::read_header(Reject& reject) {
 LineParser::Took CsvParser::whole(Record& record, Reject& reject) {
   if (columns_.empty()) return read_header(reject);
   if (fields_.size() != columns_.size()) {
-    reject = {first_line_, "line", fmt::format("line has {} fields, the header names {}", fields_.size(), columns_.size()), input_};
+    reject = {first_line_, "line",
+              fmt::format("line has {} fields, the header names {}", fields_.size(), columns_.size()), input_};
     return Took::reject;
   }
   record = Record{};
@@ -180,13 +195,27 @@ LineParser::Took CsvParser::whole(Record& record, Reject& reject) {
     if (value.empty()) continue;
     record.present |= columns_[i];
     switch (columns_[i]) {
-      case kFieldToken: record.token = value; break;
-      case kFieldMagic: record.magic = value; break;
-      case kFieldTopic: record.topic = value; break;
-      case kFieldPayload: record.payload = value; break;
-      case kFieldPushType: record.push_type = value; break;
-      case kFieldCollapseId: record.collapse_id = value; break;
-      case kFieldApnsId: record.apns_id = value; break;
+      case kFieldToken:
+        record.token = value;
+        break;
+      case kFieldMagic:
+        record.magic = value;
+        break;
+      case kFieldTopic:
+        record.topic = value;
+        break;
+      case kFieldPayload:
+        record.payload = value;
+        break;
+      case kFieldPushType:
+        record.push_type = value;
+        break;
+      case kFieldCollapseId:
+        record.collapse_id = value;
+        break;
+      case kFieldApnsId:
+        record.apns_id = value;
+        break;
       case kFieldId:
         id_.clear();
         append_json_string(value, id_);
@@ -206,7 +235,8 @@ LineParser::Took CsvParser::whole(Record& record, Reject& reject) {
         }
         break;
       }
-      default: break;
+      default:
+        break;
     }
   }
   return Took::record;

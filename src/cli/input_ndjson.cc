@@ -20,9 +20,15 @@ struct Key {
   Field field;
 };
 constexpr Key kKeys[] = {
-    {"token", kFieldToken},         {"magic", kFieldMagic},           {"topic", kFieldTopic},
-    {"id", kFieldId},               {"payload", kFieldPayload},       {"push_type", kFieldPushType},
-    {"priority", kFieldPriority},   {"expiration", kFieldExpiration}, {"collapse_id", kFieldCollapseId},
+    {"token", kFieldToken},
+    {"magic", kFieldMagic},
+    {"topic", kFieldTopic},
+    {"id", kFieldId},
+    {"payload", kFieldPayload},
+    {"push_type", kFieldPushType},
+    {"priority", kFieldPriority},
+    {"expiration", kFieldExpiration},
+    {"collapse_id", kFieldCollapseId},
     {"apns_id", kFieldApnsId},
 };
 
@@ -112,16 +118,26 @@ const char* NdjsonParser::read_payload(ondemand::value& value, std::string_view&
 
 const char* NdjsonParser::read_value(Field field, ondemand::value& value, Record& record) {
   switch (field) {
-    case kFieldToken: return read_text(value, record.token);
-    case kFieldMagic: return read_text(value, record.magic);
-    case kFieldTopic: return read_text(value, record.topic);
-    case kFieldPushType: return read_text(value, record.push_type);
-    case kFieldCollapseId: return read_text(value, record.collapse_id);
-    case kFieldApnsId: return read_text(value, record.apns_id);
-    case kFieldPriority: return read_integer(value, record.priority);
-    case kFieldExpiration: return read_integer(value, record.expiration);
-    case kFieldId: return read_id(value, record.id);
-    case kFieldPayload: return read_payload(value, record.payload);
+    case kFieldToken:
+      return read_text(value, record.token);
+    case kFieldMagic:
+      return read_text(value, record.magic);
+    case kFieldTopic:
+      return read_text(value, record.topic);
+    case kFieldPushType:
+      return read_text(value, record.push_type);
+    case kFieldCollapseId:
+      return read_text(value, record.collapse_id);
+    case kFieldApnsId:
+      return read_text(value, record.apns_id);
+    case kFieldPriority:
+      return read_integer(value, record.priority);
+    case kFieldExpiration:
+      return read_integer(value, record.expiration);
+    case kFieldId:
+      return read_id(value, record.id);
+    case kFieldPayload:
+      return read_payload(value, record.payload);
   }
   return "";
 }
@@ -142,12 +158,14 @@ LineParser::Took NdjsonParser::take(std::uint64_t number, std::string_view line,
     return Took::reject;
   };
   const auto not_json = [&](simdjson::error_code error) {
-    if (line[line.find_first_not_of(" \t")] != '{') return wrong("line", "line is not a JSON object: it does not begin with {");
+    if (line[line.find_first_not_of(" \t")] != '{')
+      return wrong("line", "line is not a JSON object: it does not begin with {");
     return wrong("line", fmt::format("line is not a JSON object: {}", simdjson::error_message(error)));
   };
   ondemand::document document;
   ondemand::object object;
-  if (const auto error = parser_.iterate(line.data(), line.size(), line.size() + kLinePadding).get(document)) return not_json(error);
+  if (const auto error = parser_.iterate(line.data(), line.size(), line.size() + kLinePadding).get(document))
+    return not_json(error);
   if (const auto error = document.get_object().get(object)) return not_json(error);
   for (auto item : object) {
     ondemand::field field;

@@ -19,10 +19,15 @@ LineState LineReader::more() {
   }
   const ReadResult got = source_.read({buffer_.get() + end_, capacity_ - end_});
   switch (got.state) {
-    case ReadState::data: end_ += got.bytes; return LineState::line;
-    case ReadState::wait: return LineState::wait;
-    case ReadState::failed: return LineState::failed;
-    case ReadState::end: break;
+    case ReadState::data:
+      end_ += got.bytes;
+      return LineState::line;
+    case ReadState::wait:
+      return LineState::wait;
+    case ReadState::failed:
+      return LineState::failed;
+    case ReadState::end:
+      break;
   }
   ended_ = true;
   return LineState::end;

@@ -43,11 +43,11 @@ class LineReader {
   std::size_t capacity_;
   std::unique_ptr<char[]> buffer_;
   std::size_t begin_ = 0, end_ = 0;
-  std::size_t scanned_ = 0;   // [begin_, scanned_) holds no line end
+  std::size_t scanned_ = 0;  // [begin_, scanned_) holds no line end
   std::uint64_t number_ = 0;
   bool ended_ = false;
-  bool skipping_ = false;     // inside a line that is too long
-  std::string shown_;         // its beginning
+  bool skipping_ = false;  // inside a line that is too long
+  std::string shown_;      // its beginning
 };
 
 }  // namespace tocsin::cli

@@ -5,8 +5,8 @@
 #include <iostream>
 #include <string>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include "cli/exit_codes.h"
 #include "cli/fleet.h"
@@ -19,7 +19,8 @@ using namespace tocsin::cli;
 
 std::string exit_codes_text() {
   std::string text;
-  for (const ExitCodeEntry& entry : kExitCodes) text += fmt::format("{:>5}  {:<17} {}\n", exit_number(entry.code), entry.name, entry.meaning);
+  for (const ExitCodeEntry& entry : kExitCodes)
+    text += fmt::format("{:>5}  {:<17} {}\n", exit_number(entry.code), entry.name, entry.meaning);
   return text;
 }
 
@@ -39,7 +40,8 @@ Exit codes of all commands:
 }
 
 int run(int argc, char** argv) {
-  CLI::App app("tocsin sends pushes to Apple's push service (APNs), many at a time, and tells what became of each.", "tocsin");
+  CLI::App app("tocsin sends pushes to Apple's push service (APNs), many at a time, and tells what became of each.",
+               "tocsin");
   app.require_subcommand(1);
   app.set_version_flag("--version", "tocsin " TOCSIN_VERSION);
   app.footer(footer);

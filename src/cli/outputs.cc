@@ -60,11 +60,13 @@ std::int64_t latency_ns(const Outcome& outcome) {
   return outcome.sent_unix_ns == 0 ? 0 : std::max<std::int64_t>(0, outcome.ended_unix_ns - outcome.sent_unix_ns);
 }
 
-void append_outcome(const Outcome& outcome, std::string_view token, std::string_view id, std::uint64_t line, TimeText& time,
-                    std::string& out) {
+void append_outcome(const Outcome& outcome, std::string_view token, std::string_view id, std::uint64_t line,
+                    TimeText& time, std::string& out) {
   out += "{\"id\":";
-  if (id.empty()) append_number(static_cast<std::int64_t>(line), out);
-  else out += id;
+  if (id.empty())
+    append_number(static_cast<std::int64_t>(line), out);
+  else
+    out += id;
   out.append(",\"token\":\"").append(token).append("\",\"outcome\":\"").append(end_name(outcome.end)) += '"';
   if (outcome.status != 0) append_number(outcome.status, out += ",\"status\":");
   if (outcome.reason != Reason::none) {
@@ -102,7 +104,8 @@ std::string rejects_path_for(std::string_view out_path) {
   const std::size_t slash = out_path.rfind('/');
   std::string_view stem = out_path;
   const std::size_t dot = out_path.rfind('.');
-  if (dot != std::string_view::npos && dot != 0 && (slash == std::string_view::npos || dot > slash + 1)) stem = out_path.substr(0, dot);
+  if (dot != std::string_view::npos && dot != 0 && (slash == std::string_view::npos || dot > slash + 1))
+    stem = out_path.substr(0, dot);
   return std::string(stem) + ".rejects.ndjson";
 }
 

@@ -42,8 +42,8 @@ class LineWriter {
 
 // Appends {"id":...,"token":"...","outcome":"accepted",...} and a newline. `id` is JSON text; empty: the
 // line's number stands in for it.
-void append_outcome(const Outcome& outcome, std::string_view token, std::string_view id, std::uint64_t line, TimeText& time,
-                    std::string& out);
+void append_outcome(const Outcome& outcome, std::string_view token, std::string_view id, std::uint64_t line,
+                    TimeText& time, std::string& out);
 
 // From the last write to the answer, 0 if it was never written.
 std::int64_t latency_ns(const Outcome& outcome);

@@ -26,7 +26,8 @@ Result<std::string> read_file(const std::string& path, const char* option) {
   std::string text(std::istreambuf_iterator<char>(file), {});
   if (file.bad()) return invalid(fmt::format("{} {}: cannot be read", option, path));
   if (text.empty()) return invalid(fmt::format("{} {}: is empty", option, path));
-  if (text.size() > kFileBytesMax) return invalid(fmt::format("{} {}: is larger than 1 MiB; is it the right file?", option, path));
+  if (text.size() > kFileBytesMax)
+    return invalid(fmt::format("{} {}: is larger than 1 MiB; is it the right file?", option, path));
   return text;
 }
 
@@ -37,7 +38,9 @@ Result<std::string> read_password(const std::string& path, const char* option) {
 }
 
 // Adds which file an error is about.
-Error about(const std::string& path, const Error& error) { return {error.code, fmt::format("{}: {}", path, error.message)}; }
+Error about(const std::string& path, const Error& error) {
+  return {error.code, fmt::format("{}: {}", path, error.message)};
+}
 
 Result<tls::Identity> load_pem(const PushOptions& options, CredentialOptions& credential) {
   auto certificate = read_file(options.cert, "--cert");
@@ -59,7 +62,8 @@ Result<tls::Identity> load_pem(const PushOptions& options, CredentialOptions& cr
     credential.key_password = std::move(*password);
   }
   auto identity = tls::identity_from_pem(credential.certificate_pem, credential.key_pem, credential.key_password);
-  const bool key_is_wrong = !identity.ok() && (identity.error().code == Code::bad_key || identity.error().code == Code::bad_password);
+  const bool key_is_wrong =
+      !identity.ok() && (identity.error().code == Code::bad_key || identity.error().code == Code::bad_password);
   if (!identity.ok()) return about(key_is_wrong && !options.key.empty() ? options.key : options.cert, identity.error());
   return identity;
 }
@@ -78,7 +82,8 @@ Result<tls::Identity> load_p12(const PushOptions& options, CredentialOptions& cr
   auto identity = tls::identity_from_pkcs12(base::as_bytes(credential.pkcs12), credential.pkcs12_password);
   if (!identity.ok()) {
     Error error = about(options.p12, identity.error());
-    if (error.code == Code::bad_password) error.message += " (give it by --p12-password-file or the variable TOCSIN_P12_PASSWORD)";
+    if (error.code == Code::bad_password)
+      error.message += " (give it by --p12-password-file or the variable TOCSIN_P12_PASSWORD)";
     return error;
   }
   return identity;
@@ -94,11 +99,13 @@ Result<void> check_certificate(const PushOptions& options, std::int64_t now_unix
   out.days_left = (out.facts.not_after_unix_s - now_unix_s) / 86'400;
   if (out.days_left < kCertificateCareDays) {
     out.needs_care = true;
-    out.warnings.push_back(fmt::format("{}: the certificate ends in {} days, on {}; renew it (not replace it) in time, so that the topic stays",
-                                       path, out.days_left, format_date(out.facts.not_after_unix_s)));
+    out.warnings.push_back(fmt::format(
+        "{}: the certificate ends in {} days, on {}; renew it (not replace it) in time, so that the topic stays", path,
+        out.days_left, format_date(out.facts.not_after_unix_s)));
   }
   if (options.topic.empty() && out.facts.uid.empty() && out.facts.topics.size() != 1) {
-    return invalid(fmt::format("{}: the certificate ({}) has no UID that would be the topic; give --topic", path, out.facts.subject));
+    return invalid(fmt::format("{}: the certificate ({}) has no UID that would be the topic; give --topic", path,
+                               out.facts.subject));
   }
   return {};
 }
@@ -112,8 +119,11 @@ std::string topic_refusal(const tls::CertificateFacts& facts, PushType type, std
   const std::string_view suffix = apns::topic_suffix(type);
   if (facts.topics.empty() && !suffix.empty() && topic == facts.uid + std::string(suffix)) return {};
   const std::string own = facts.uid.empty() ? facts.topics.front() : facts.uid;
-  return fmt::format("topic {} is not the certificate's, which is {}; APNs would answer TopicDisallowed. Use the certificate of this topic, "
-                     "or leave the topic out", topic, own);
+  return fmt::format(
+      "topic {} is not the certificate's, which is {}; APNs would answer TopicDisallowed. Use the certificate of this "
+      "topic, "
+      "or leave the topic out",
+      topic, own);
 }
 
 Result<Preflight> run_preflight(const PushOptions& options, std::int64_t now_unix_s) {
@@ -137,8 +147,10 @@ Result<Preflight> run_preflight(const PushOptions& options, std::int64_t now_uni
   } else {
     out.warnings.push_back("no certificate was given; APNs would refuse such a connection's pushes");
   }
-  out.topic = !options.topic.empty() ? options.topic : !out.facts.uid.empty() ? out.facts.uid
-              : out.facts.topics.size() == 1 ? out.facts.topics.front() : std::string();
+  out.topic = !options.topic.empty()         ? options.topic
+              : !out.facts.uid.empty()       ? out.facts.uid
+              : out.facts.topics.size() == 1 ? out.facts.topics.front()
+                                             : std::string();
   if (!options.topic.empty() && out.has_certificate) {
     // Of which type the lines are is not known yet: refuse only what fits none.
     std::string refusal;

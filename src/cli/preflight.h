@@ -25,9 +25,9 @@ struct Preflight {
   bool has_certificate = false;
   tls::CertificateFacts facts;
   std::int64_t days_left = 0;
-  std::string topic;                  // of lines that name none; may be empty without a certificate
+  std::string topic;  // of lines that name none; may be empty without a certificate
   std::vector<std::string> warnings;
-  bool needs_care = false;            // the certificate ends soon
+  bool needs_care = false;  // the certificate ends soon
 };
 
 Result<Preflight> run_preflight(const PushOptions& options, std::int64_t now_unix_s);

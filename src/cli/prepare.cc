@@ -16,7 +16,8 @@ constexpr std::size_t kRefusalsKept = 100'000;         // refused templates are 
 
 }  // namespace
 
-Preparer::Preparer(Defaults defaults, AddTemplate add_template) : defaults_(std::move(defaults)), add_template_(std::move(add_template)) {}
+Preparer::Preparer(Defaults defaults, AddTemplate add_template)
+    : defaults_(std::move(defaults)), add_template_(std::move(add_template)) {}
 
 // The rules between fields: "" or what is wrong.
 std::string Preparer::check(const Record& record, PushType& type, PayloadForm& form, const char*& field) const {
@@ -24,13 +25,17 @@ std::string Preparer::check(const Record& record, PushType& type, PayloadForm& f
   type = record.has(kFieldMagic) ? PushType::mdm : defaults_.push_type.value_or(PushType::alert);
   if (record.has(kFieldPushType) && !apns::push_type_from_name(record.push_type, type)) {
     field = "push_type";
-    return fmt::format("push_type '{}' is unknown; known are alert, background, voip, complication, fileprovider, location, liveactivity, "
-                       "pushtotalk, widgets, controls, mdm", record.push_type.substr(0, 40));
+    return fmt::format(
+        "push_type '{}' is unknown; known are alert, background, voip, complication, fileprovider, location, "
+        "liveactivity, "
+        "pushtotalk, widgets, controls, mdm",
+        record.push_type.substr(0, 40));
   }
   if (record.has(kFieldMagic)) {
     field = "magic";
     if (type != PushType::mdm) return "magic belongs to MDM pushes, but push_type is another; leave one of the two out";
-    if (record.has(kFieldPayload)) return "magic and payload are both given; the payload of an MDM push is made from its magic";
+    if (record.has(kFieldPayload))
+      return "magic and payload are both given; the payload of an MDM push is made from its magic";
     if (shared) return "magic is given, but --alert makes the payload of all lines; leave one of the two out";
     form = PayloadForm::with_part;
     return {};
@@ -61,13 +66,17 @@ Preparer::Entry Preparer::make(const Key& key) const {
   const auto& expiration = std::get<3>(key);
   options.form = std::get<4>(key);
   if (options.topic.empty()) {
-    return {TemplateHandle::none, "topic", "topic is missing; name it in the line or by --topic (the certificate names none)"};
+    return {TemplateHandle::none, "topic",
+            "topic is missing; name it in the line or by --topic (the certificate names none)"};
   }
-  if (const auto refusal = apns::check_topic(options.push_type, options.topic)) return {TemplateHandle::none, refusal.field, refusal.text};
-  if (const std::string refusal = topic_refusal(defaults_.certificate, options.push_type, options.topic); !refusal.empty()) {
+  if (const auto refusal = apns::check_topic(options.push_type, options.topic))
+    return {TemplateHandle::none, refusal.field, refusal.text};
+  if (const std::string refusal = topic_refusal(defaults_.certificate, options.push_type, options.topic);
+      !refusal.empty()) {
     return {TemplateHandle::none, "topic", refusal};
   }
-  if (const auto refusal = apns::check_priority(options.push_type, priority)) return {TemplateHandle::none, refusal.field, refusal.text};
+  if (const auto refusal = apns::check_priority(options.push_type, priority))
+    return {TemplateHandle::none, refusal.field, refusal.text};
   options.priority = static_cast<std::uint8_t>(priority);
   if (expiration) {
     options.has_expiration = true;
@@ -83,7 +92,8 @@ Preparer::Entry Preparer::make(const Key& key) const {
 
 const Preparer::Entry& Preparer::find(const Record& record, std::string_view topic, PushType type, PayloadForm form) {
   unsigned priority = defaults_.priority.value_or(type == PushType::background ? 5 : 10);
-  if (record.has(kFieldPriority)) priority = record.priority < 0 || record.priority > 255 ? 0 : static_cast<unsigned>(record.priority);
+  if (record.has(kFieldPriority))
+    priority = record.priority < 0 || record.priority > 255 ? 0 : static_cast<unsigned>(record.priority);
   std::optional<std::int64_t> expiration = defaults_.expiration;
   if (record.has(kFieldExpiration)) expiration = round_expiration(record.expiration);
   if (last_ != nullptr) {
@@ -115,10 +125,14 @@ bool Preparer::prepare(const Record& record, Prepared& out, Reject& reject) {
   const char* field = "line";
   if (std::string error = check(record, type, form, field); !error.empty()) return wrong(field, std::move(error));
   if (record.has(kFieldExpiration) && record.expiration != 0 && record.expiration < kAbsoluteFrom) {
-    return wrong("expiration", fmt::format("expiration {0} is not a Unix time; it looks like seconds from now on, which APNs does not know. "
-                                           "Write Unix seconds, or leave it out and use --expiration {0}s", record.expiration));
+    return wrong(
+        "expiration",
+        fmt::format("expiration {0} is not a Unix time; it looks like seconds from now on, which APNs does not know. "
+                    "Write Unix seconds, or leave it out and use --expiration {0}s",
+                    record.expiration));
   }
-  const Entry& entry = find(record, record.has(kFieldTopic) ? record.topic : std::string_view(defaults_.topic), type, form);
+  const Entry& entry =
+      find(record, record.has(kFieldTopic) ? record.topic : std::string_view(defaults_.topic), type, form);
   if (entry.handle == TemplateHandle::none) return wrong(entry.field, entry.error);
   out = Prepared{};
   out.handle = entry.handle;

@@ -28,8 +28,8 @@ struct Defaults {
   std::optional<PushType> push_type;
   std::optional<unsigned> priority;
   std::optional<std::int64_t> expiration;
-  std::string payload;                    // the same for all lines; empty: each line brings its own
-  tls::CertificateFacts certificate;      // topics are checked against it, if it names any
+  std::string payload;                // the same for all lines; empty: each line brings its own
+  tls::CertificateFacts certificate;  // topics are checked against it, if it names any
 };
 
 struct Prepared {

@@ -8,8 +8,8 @@
 #include <ctime>
 #include <memory>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "apns/request.h"
@@ -50,7 +50,8 @@ Defaults defaults_of(const PushOptions& options, const Preflight& preflight) {
 }
 
 RejectLog reject_log(const PushOptions& options, const Input& input) {
-  return RejectLog(input.name(), options.rejects.empty() ? rejects_path_for(options.out) : options.rejects, options.reading.from_line > 1);
+  return RejectLog(input.name(), options.rejects.empty() ? rejects_path_for(options.out) : options.rejects,
+                   options.reading.from_line > 1);
 }
 
 // --- Checking without sending: --dry-run, and the first pass of --strict.
@@ -85,16 +86,24 @@ Checked check_lines(const PushOptions& options, const Preflight& preflight) {
         wrong = !preparer.prepare(record, prepared, reject);
         checked.valid += wrong ? 0 : 1;
         break;
-      case InputState::reject: wrong = true; break;
-      case InputState::wait: break;
-      case InputState::failed: checked.error = (*input)->error(); [[fallthrough]];
-      case InputState::end: more = false; break;
+      case InputState::reject:
+        wrong = true;
+        break;
+      case InputState::wait:
+        break;
+      case InputState::failed:
+        checked.error = (*input)->error();
+        [[fallthrough]];
+      case InputState::end:
+        more = false;
+        break;
     }
     if (!wrong) continue;
     if (auto added = rejects.add(reject); !added.ok()) checked.error = added.error().message, more = false;
   }
   if (const std::string warning = (*input)->take_warning(); !warning.empty()) say("warning: " + warning);
-  if (auto finished = rejects.finish(); !finished.ok() && checked.error.empty()) checked.error = finished.error().message;
+  if (auto finished = rejects.finish(); !finished.ok() && checked.error.empty())
+    checked.error = finished.error().message;
   checked.wrong = rejects.count();
   if (checked.wrong != 0) checked.rejects_file = rejects.path();
   checked.templates = templates;
@@ -112,13 +121,18 @@ int report_dry_run(const PushOptions& options, const Preflight& preflight) {
   const Checked checked = check_lines(options, preflight);
   const Exit code = exit_of(checked, options, preflight);
   if (options.json) {
-    nlohmann::ordered_json j{{"command", "push"}, {"dry_run", true}, {"input", options.input}, {"valid", checked.valid},
+    nlohmann::ordered_json j{{"command", "push"},
+                             {"dry_run", true},
+                             {"input", options.input},
+                             {"valid", checked.valid},
                              {"input_rejects", checked.wrong}};
-    j["rejects_file"] = checked.rejects_file.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(checked.rejects_file);
+    j["rejects_file"] =
+        checked.rejects_file.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(checked.rejects_file);
     j["templates"] = checked.templates;
     j["topic"] = preflight.topic;
     if (preflight.has_certificate) {
-      j["certificate"] = {{"subject", preflight.facts.subject}, {"not_after", format_date(preflight.facts.not_after_unix_s)},
+      j["certificate"] = {{"subject", preflight.facts.subject},
+                          {"not_after", format_date(preflight.facts.not_after_unix_s)},
                           {"days_left", preflight.days_left}};
     }
     if (!checked.error.empty()) j["error"] = checked.error;
@@ -131,8 +145,10 @@ int report_dry_run(const PushOptions& options, const Preflight& preflight) {
     fmt::print("certificate  {}\n             {} days left, until {}\n", preflight.facts.subject, preflight.days_left,
                format_date(preflight.facts.not_after_unix_s));
   }
-  fmt::print("topic        {}\nvalid        {} lines\n", preflight.topic.empty() ? "named by each line" : preflight.topic, format_count(checked.valid));
-  if (checked.wrong != 0) fmt::print("unusable     {} lines; see {}\n", format_count(checked.wrong), checked.rejects_file);
+  fmt::print("topic        {}\nvalid        {} lines\n",
+             preflight.topic.empty() ? "named by each line" : preflight.topic, format_count(checked.valid));
+  if (checked.wrong != 0)
+    fmt::print("unusable     {} lines; see {}\n", format_count(checked.wrong), checked.rejects_file);
   fmt::print("Nothing was sent (--dry-run).\n");
   return exit_number(code);
 }
@@ -141,13 +157,16 @@ int report_dry_run(const PushOptions& options, const Preflight& preflight) {
 int check_strictly(const PushOptions& options, const Preflight& preflight) {
   const Checked checked = check_lines(options, preflight);
   switch (const Exit code = exit_of(checked, options, preflight); code) {
-    case Exit::done: return 0;
-    case Exit::needs_care: return fail(code, "nothing was sent: the certificate needs care (--strict)");
-    case Exit::interrupted: return fail(code, "nothing was sent: stopped while checking");
+    case Exit::done:
+      return 0;
+    case Exit::needs_care:
+      return fail(code, "nothing was sent: the certificate needs care (--strict)");
+    case Exit::interrupted:
+      return fail(code, "nothing was sent: stopped while checking");
     default:
-      return fail(code, checked.error.empty()
-                            ? fmt::format("nothing was sent: {} lines are wrong (--strict); see {}", format_count(checked.wrong), checked.rejects_file)
-                            : "nothing was sent: " + checked.error);
+      return fail(code, checked.error.empty() ? fmt::format("nothing was sent: {} lines are wrong (--strict); see {}",
+                                                            format_count(checked.wrong), checked.rejects_file)
+                                              : "nothing was sent: " + checked.error);
   }
 }
 
@@ -158,7 +177,8 @@ EngineOptions engine_options(const PushOptions& options) {
   engine.shards = options.shards;
   engine.cpus = options.cpus;
   engine.connections_max = std::max(engine.connections_max, options.connections);
-  engine.pushes_max = std::min<std::uint64_t>(std::max<std::uint64_t>(kPushesMax, 2ull * options.connections * options.streams), 4u << 20);
+  engine.pushes_max = std::min<std::uint64_t>(
+      std::max<std::uint64_t>(kPushesMax, 2ull * options.connections * options.streams), 4u << 20);
   engine.tls_crypto = options.tls_crypto;
   engine.log = [](const LogRecord& record) {
     show_progress_line("");  // it comes back at the next tick
@@ -173,7 +193,8 @@ Progress::Mode progress_mode(const PushOptions& options) {
   return options.json ? Progress::Mode::off : Progress::Mode::lines;
 }
 
-int report(const PushOptions& options, const PushRun& run, const Engine& engine, const RejectLog& rejects, double seconds) {
+int report(const PushOptions& options, const PushRun& run, const Engine& engine, const RejectLog& rejects,
+           double seconds) {
   SummaryFacts facts;
   facts.tally = run.tally();
   facts.end = run.end();
@@ -186,7 +207,9 @@ int report(const PushOptions& options, const PushRun& run, const Engine& engine,
   const Exit code = exit_of(facts.tally, facts.end);
   // Outcomes on standard output keep it to themselves.
   const bool to_stderr = options.out == "-";
-  const std::string text = options.json ? summary_json(facts, code) : summary_text(facts, code, colours_wanted(to_stderr ? STDERR_FILENO : STDOUT_FILENO));
+  const std::string text = options.json
+                               ? summary_json(facts, code)
+                               : summary_text(facts, code, colours_wanted(to_stderr ? STDERR_FILENO : STDOUT_FILENO));
   std::fwrite(text.data(), 1, text.size(), to_stderr ? stderr : stdout);
   std::fflush(to_stderr ? stderr : stdout);
   return exit_number(code);
@@ -199,7 +222,8 @@ int send(const PushOptions& options, Preflight& preflight) {
   if (!input.ok()) return fail(Exit::bad_input, input.error().message);
   LineWriter out;
   if (!options.out.empty()) {
-    if (auto opened = out.open(options.out, options.reading.from_line > 1); !opened.ok()) return fail(Exit::failed, opened.error().message);
+    if (auto opened = out.open(options.out, options.reading.from_line > 1); !opened.ok())
+      return fail(Exit::failed, opened.error().message);
   }
   const EngineOptions engine_wanted = engine_options(options);
   auto engine = Engine::start(engine_wanted);
@@ -215,11 +239,13 @@ int send(const PushOptions& options, Preflight& preflight) {
   }
   auto submitter = (*engine)->submitter();
   if (!submitter.ok()) return fail(Exit::failed, submitter.error().message);
-  Preparer preparer(defaults_of(options, preflight), [&](const TemplateOptions& wanted) { return (*engine)->add_template(wanted); });
+  Preparer preparer(defaults_of(options, preflight),
+                    [&](const TemplateOptions& wanted) { return (*engine)->add_template(wanted); });
   RejectLog rejects = reject_log(options, **input);
   Progress progress(progress_mode(options));
   PushRun run({**engine, std::move(*submitter), *credential, **input, preparer, rejects, out, metrics.get(), progress,
-               static_cast<std::uint32_t>(engine_wanted.pushes_max)}, options);
+               static_cast<std::uint32_t>(engine_wanted.pushes_max)},
+              options);
   run.run();
   return report(options, run, **engine, rejects, seconds_since(begin));
 }
@@ -232,7 +258,8 @@ int push(const PushOptions& options) {
   if (!preflight.ok()) return fail(Exit::bad_input, preflight.error().message);
   for (const std::string& warning : preflight->warnings) say("warning: " + warning);
   if (options.has_app_payload()) {
-    if (const auto refusal = apns::check_payload(PushType::alert, app_payload(options))) return fail(Exit::bad_input, "--alert and its kin: " + refusal.text);
+    if (const auto refusal = apns::check_payload(PushType::alert, app_payload(options)))
+      return fail(Exit::bad_input, "--alert and its kin: " + refusal.text);
   }
   if (options.dry_run) return report_dry_run(options, *preflight);
   if (options.strict) {

@@ -29,8 +29,10 @@ std::string PushMetrics::page(const EngineStats& stats, const Tally& tally) {
   obs::Exposition out;
   out.add(Metric::build_info, 1, {{"version", version()}});
   out.add(Metric::pushes_submitted, stats.submitted);
-  for (std::size_t end = 1; end <= kEnds; ++end) out.add(Metric::push_outcomes, tally.ends[end], {{"end", end_name(static_cast<End>(end))}});
-  for (const auto& [reason, count] : tally.rejected_by_reason) out.add(Metric::push_rejections, count, {{"reason", reason}});
+  for (std::size_t end = 1; end <= kEnds; ++end)
+    out.add(Metric::push_outcomes, tally.ends[end], {{"end", end_name(static_cast<End>(end))}});
+  for (const auto& [reason, count] : tally.rejected_by_reason)
+    out.add(Metric::push_rejections, count, {{"reason", reason}});
   out.add(Metric::pushes_waiting, stats.waiting);
   out.add(Metric::pushes_in_flight, stats.in_flight);
   out.add(Metric::push_attempts, stats.attempts);
@@ -38,7 +40,8 @@ std::string PushMetrics::page(const EngineStats& stats, const Tally& tally) {
   out.add_summary(Metric::push_latency, tally.latency_ns, 1e-9);
   const auto topic = [](const CredentialStats& c) { return std::string_view(c.topic.empty() ? c.name : c.topic); };
   for (const auto& c : stats.credentials) out.add(Metric::connections_open, c.connections_open, {{"topic", topic(c)}});
-  for (const auto& c : stats.credentials) out.add(Metric::connections_dialling, c.connections_dialling, {{"topic", topic(c)}});
+  for (const auto& c : stats.credentials)
+    out.add(Metric::connections_dialling, c.connections_dialling, {{"topic", topic(c)}});
   out.add(Metric::connections_opened, stats.connections_opened);
   out.add(Metric::connections_lost, stats.connections_lost);
   out.add(Metric::dials_failed, stats.dials_failed);
@@ -49,7 +52,8 @@ std::string PushMetrics::page(const EngineStats& stats, const Tally& tally) {
   out.add(Metric::inbox_wakes, stats.inbox_wakes);
   out.add(Metric::queue_bytes, stats.queue_bytes);
   for (const auto& c : stats.credentials) {
-    if (c.not_after_unix_s != 0) out.add(Metric::certificate_not_after, static_cast<std::uint64_t>(c.not_after_unix_s), {{"topic", topic(c)}});
+    if (c.not_after_unix_s != 0)
+      out.add(Metric::certificate_not_after, static_cast<std::uint64_t>(c.not_after_unix_s), {{"topic", topic(c)}});
   }
   return out.take();
 }

@@ -34,18 +34,22 @@ Accepted by APNs is not yet seen by the device. Exit codes: tocsin exit-codes.)"
 // An option whose value one of our parsers checks; its message is what the person sees.
 template <class Parse, class Store>
 CLI::Option* add_parsed(CLI::App& app, const std::string& name, Parse parse, Store store, const std::string& help) {
-  return app.add_option_function<std::string>(name, [name, parse, store](const std::string& text) {
-    auto parsed = parse(text);
-    if (!parsed.ok()) throw CLI::ValidationError(name, parsed.error().message);
-    store(std::move(parsed).value());
-  }, help);
+  return app.add_option_function<std::string>(
+      name,
+      [name, parse, store](const std::string& text) {
+        auto parsed = parse(text);
+        if (!parsed.ok()) throw CLI::ValidationError(name, parsed.error().message);
+        store(std::move(parsed).value());
+      },
+      help);
 }
 
 Result<PushType> parse_push_type(const std::string& text) {
   PushType type{};
   if (apns::push_type_from_name(text, type)) return type;
   std::string known;
-  for (std::size_t i = 0; i < kPushTypes; ++i) known += std::string(i == 0 ? "" : ", ") + push_type_name(static_cast<PushType>(i));
+  for (std::size_t i = 0; i < kPushTypes; ++i)
+    known += std::string(i == 0 ? "" : ", ") + push_type_name(static_cast<PushType>(i));
   return Error{Code::invalid_argument, "'" + text + "' is not a push type; known are " + known};
 }
 
@@ -61,74 +65,148 @@ std::vector<int> numbers_of(const std::string& list) {
 }
 
 void add_input(CLI::App& app, PushOptions& o) {
-  app.add_option("FILE", o.input, "devices or notifications: NDJSON or CSV, plain or gzip; - is standard input")->required()
+  app.add_option("FILE", o.input, "devices or notifications: NDJSON or CSV, plain or gzip; - is standard input")
+      ->required()
       ->option_text("FILE|-");
-  app.add_option("--format", o.reading.format, "ndjson or csv (default: by the file's extension, else by its first character)")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, Format>{{"ndjson", Format::ndjson}, {"csv", Format::csv}}).description(""))
-      ->option_text("FORMAT")->group("Input");
-  app.add_option("--from-line", o.reading.from_line, "begin at this line, to continue an interrupted run; --out is then appended to")
-      ->check(CLI::PositiveNumber.description(""))->option_text("N")->group("Input");
-  add_parsed(app, "--limit", [](const std::string& t) { return parse_count(t); }, [&o](std::uint64_t n) { o.limit = n; },
-             "stop after this many pushes")->option_text("N")->group("Input");
-  app.add_flag("--strict", o.strict, "check everything first and send nothing if a line is wrong (exit 3) or the certificate ends within 30 days (exit 6)")->group("Input");
-  app.add_flag("--dry-run", o.dry_run, "check every line, the certificate, its topic and its days left; send nothing")->group("Input");
+  app.add_option("--format", o.reading.format,
+                 "ndjson or csv (default: by the file's extension, else by its first character)")
+      ->transform(
+          CLI::CheckedTransformer(std::map<std::string, Format>{{"ndjson", Format::ndjson}, {"csv", Format::csv}})
+              .description(""))
+      ->option_text("FORMAT")
+      ->group("Input");
+  app.add_option("--from-line", o.reading.from_line,
+                 "begin at this line, to continue an interrupted run; --out is then appended to")
+      ->check(CLI::PositiveNumber.description(""))
+      ->option_text("N")
+      ->group("Input");
+  add_parsed(
+      app, "--limit", [](const std::string& t) { return parse_count(t); }, [&o](std::uint64_t n) { o.limit = n; },
+      "stop after this many pushes")
+      ->option_text("N")
+      ->group("Input");
+  app.add_flag("--strict", o.strict,
+               "check everything first and send nothing if a line is wrong (exit 3) or the certificate ends within 30 "
+               "days (exit 6)")
+      ->group("Input");
+  app.add_flag("--dry-run", o.dry_run, "check every line, the certificate, its topic and its days left; send nothing")
+      ->group("Input");
 }
 
 void add_endpoint(CLI::App& app, PushOptions& o) {
   const std::string group = "Endpoint and certificate";
   app.add_flag("--sandbox", o.sandbox, "api.sandbox.push.apple.com instead of production")->group(group);
-  add_parsed(app, "--endpoint", [](const std::string& t) { return parse_endpoint(t); },
-             [&o](Endpoint e) { o.endpoint = std::move(e); o.endpoint_given = true; },
-             "another endpoint than Apple's production: host:port or [v6]:port")->option_text("HOST:PORT")->group(group);
-  app.add_option("--tls-name", o.tls_name, "the name that the server's certificate must carry, if not the endpoint's host")->option_text("NAME")->group(group);
+  add_parsed(
+      app, "--endpoint", [](const std::string& t) { return parse_endpoint(t); },
+      [&o](Endpoint e) {
+        o.endpoint = std::move(e);
+        o.endpoint_given = true;
+      },
+      "another endpoint than Apple's production: host:port or [v6]:port")
+      ->option_text("HOST:PORT")
+      ->group(group);
+  app.add_option("--tls-name", o.tls_name,
+                 "the name that the server's certificate must carry, if not the endpoint's host")
+      ->option_text("NAME")
+      ->group(group);
   app.add_option("--ca", o.ca, "trust anchors as PEM (default: the system's)")->option_text("FILE")->group(group);
-  app.add_option("--cert", o.cert, "push certificate as PEM (the key may be in the same file)")->option_text("FILE")->group(group);
+  app.add_option("--cert", o.cert, "push certificate as PEM (the key may be in the same file)")
+      ->option_text("FILE")
+      ->group(group);
   app.add_option("--key", o.key, "its private key as PEM")->option_text("FILE")->group(group);
-  app.add_option("--key-password-file", o.key_password_file, "file with the key's password on its first line")->option_text("FILE")->group(group);
+  app.add_option("--key-password-file", o.key_password_file, "file with the key's password on its first line")
+      ->option_text("FILE")
+      ->group(group);
   app.add_option("--p12", o.p12, "push certificate and key as PKCS#12 instead")->option_text("FILE")->group(group);
-  app.add_option("--p12-password-file", o.p12_password_file, "file with its password on its first line (or the variable TOCSIN_P12_PASSWORD)")
-      ->option_text("FILE")->group(group);
+  app.add_option("--p12-password-file", o.p12_password_file,
+                 "file with its password on its first line (or the variable TOCSIN_P12_PASSWORD)")
+      ->option_text("FILE")
+      ->group(group);
 }
 
 void add_content(CLI::App& app, PushOptions& o) {
   const std::string group = "What is sent";
-  app.add_option("--topic", o.topic, "apns-topic of lines that name none (default: the certificate's UID)")->option_text("TOPIC")->group(group);
-  add_parsed(app, "--push-type", parse_push_type, [&o](PushType t) { o.push_type = t; },
-             "apns-push-type of lines that name none (default: mdm for lines with a magic, else alert)")->option_text("TYPE")->group(group);
-  app.add_option("--priority", o.priority, "apns-priority of lines that name none: 10, 5 or 1 (default: 10, background 5)")->option_text("N")->group(group);
-  add_parsed(app, "--expiration", [](const std::string& t) -> Result<std::string> {
-    if (auto checked = parse_expiration(t, 1'700'000'000); !checked.ok()) return checked.error();
-    return t;
-  }, [&o](std::string t) { o.expiration = std::move(t); },
-             "apns-expiration of lines that name none: 0 (one attempt), Unix seconds, or from now on: +1d, 3600s; a time from now is rounded up "
-             "to a whole minute (default: none, APNs keeps it up to 30 days)")->option_text("WHEN")->group(group);
-  app.add_option("--alert", o.alert, "text of an app notification, the same for all lines")->option_text("TEXT")->group(group);
+  app.add_option("--topic", o.topic, "apns-topic of lines that name none (default: the certificate's UID)")
+      ->option_text("TOPIC")
+      ->group(group);
+  add_parsed(
+      app, "--push-type", parse_push_type, [&o](PushType t) { o.push_type = t; },
+      "apns-push-type of lines that name none (default: mdm for lines with a magic, else alert)")
+      ->option_text("TYPE")
+      ->group(group);
+  app.add_option("--priority", o.priority,
+                 "apns-priority of lines that name none: 10, 5 or 1 (default: 10, background 5)")
+      ->option_text("N")
+      ->group(group);
+  add_parsed(
+      app, "--expiration",
+      [](const std::string& t) -> Result<std::string> {
+        if (auto checked = parse_expiration(t, 1'700'000'000); !checked.ok()) return checked.error();
+        return t;
+      },
+      [&o](std::string t) { o.expiration = std::move(t); },
+      "apns-expiration of lines that name none: 0 (one attempt), Unix seconds, or from now on: +1d, 3600s; a time from "
+      "now is rounded up "
+      "to a whole minute (default: none, APNs keeps it up to 30 days)")
+      ->option_text("WHEN")
+      ->group(group);
+  app.add_option("--alert", o.alert, "text of an app notification, the same for all lines")
+      ->option_text("TEXT")
+      ->group(group);
   app.add_option("--title", o.title, "its title")->option_text("TEXT")->group(group);
   app.add_option("--subtitle", o.subtitle, "its subtitle")->option_text("TEXT")->group(group);
   app.add_option("--sound", o.sound, "its sound, \"default\" or a file's name")->option_text("NAME")->group(group);
-  app.add_option("--badge", o.badge, "the app icon's number; 0 removes it")->check(CLI::NonNegativeNumber.description(""))->option_text("N")->group(group);
+  app.add_option("--badge", o.badge, "the app icon's number; 0 removes it")
+      ->check(CLI::NonNegativeNumber.description(""))
+      ->option_text("N")
+      ->group(group);
 }
 
 void add_engine(CLI::App& app, PushOptions& o) {
   const std::string group = "How it is sent";
-  app.add_option("--connections", o.connections, "connections at most; they grow with the load")->check(CLI::Range(1u, 1024u).description(""))->option_text("N=4")->group(group);
-  app.add_option("--streams", o.streams, "requests in flight on one connection at most; the server may allow fewer")->check(CLI::Range(1u, 100'000u).description(""))->option_text("N=1000")->group(group);
-  app.add_option("--shards", o.shards, "threads that send")->check(CLI::Range(1u, 256u).description(""))->option_text("N=1")->group(group);
-  add_parsed(app, "--cpus", [](const std::string& t) { return check_cpu_list(t); }, [&o](const std::string& l) { o.cpus = numbers_of(l); },
-             "pin the shards to these CPUs: 0,2,4-7")->option_text("LIST")->group(group);
-  add_parsed(app, "--rate", [](const std::string& t) { return parse_rate(t); }, [&o](double r) { o.rate = r; },
-             "pushes per time at most, evenly: 20000/s, 20k/s, 600/m")->option_text("RATE")->group(group);
-  app.add_option("--policy", o.policy, "a push whose connection was lost after it was written: at-least-once sends it again, at-most-once reports it as unknown")
+  app.add_option("--connections", o.connections, "connections at most; they grow with the load")
+      ->check(CLI::Range(1u, 1024u).description(""))
+      ->option_text("N=4")
+      ->group(group);
+  app.add_option("--streams", o.streams, "requests in flight on one connection at most; the server may allow fewer")
+      ->check(CLI::Range(1u, 100'000u).description(""))
+      ->option_text("N=1000")
+      ->group(group);
+  app.add_option("--shards", o.shards, "threads that send")
+      ->check(CLI::Range(1u, 256u).description(""))
+      ->option_text("N=1")
+      ->group(group);
+  add_parsed(
+      app, "--cpus", [](const std::string& t) { return check_cpu_list(t); },
+      [&o](const std::string& l) { o.cpus = numbers_of(l); }, "pin the shards to these CPUs: 0,2,4-7")
+      ->option_text("LIST")
+      ->group(group);
+  add_parsed(
+      app, "--rate", [](const std::string& t) { return parse_rate(t); }, [&o](double r) { o.rate = r; },
+      "pushes per time at most, evenly: 20000/s, 20k/s, 600/m")
+      ->option_text("RATE")
+      ->group(group);
+  app.add_option("--policy", o.policy,
+                 "a push whose connection was lost after it was written: at-least-once sends it again, at-most-once "
+                 "reports it as unknown")
       ->transform(CLI::CheckedTransformer(std::map<std::string, Policy>{{"at-least-once", Policy::at_least_once},
-                                                                        {"at-most-once", Policy::at_most_once}}).description(""))
-      ->option_text("POLICY=at-least-once")->group(group);
+                                                                        {"at-most-once", Policy::at_most_once}})
+                      .description(""))
+      ->option_text("POLICY=at-least-once")
+      ->group(group);
   app.add_option("--tls-crypto", o.tls_crypto, "automatic, ipsec-mb or wolfssl")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, TlsCrypto>{{"automatic", TlsCrypto::automatic}, {"ipsec-mb", TlsCrypto::ipsec_mb},
-                                                                           {"wolfssl", TlsCrypto::wolfssl}}).description(""))
-      ->option_text("CODE=automatic")->group(group);
+      ->transform(CLI::CheckedTransformer(std::map<std::string, TlsCrypto>{{"automatic", TlsCrypto::automatic},
+                                                                           {"ipsec-mb", TlsCrypto::ipsec_mb},
+                                                                           {"wolfssl", TlsCrypto::wolfssl}})
+                      .description(""))
+      ->option_text("CODE=automatic")
+      ->group(group);
   const auto duration = [&](const char* name, std::int64_t& target, const char* help, const char* text) {
-    add_parsed(app, name, [](const std::string& t) { return parse_duration_ms(t); }, [&target](std::int64_t ms) { target = ms; }, help)
-        ->option_text(text)->group(group);
+    add_parsed(
+        app, name, [](const std::string& t) { return parse_duration_ms(t); },
+        [&target](std::int64_t ms) { target = ms; }, help)
+        ->option_text(text)
+        ->group(group);
   };
   duration("--connect-timeout", o.connect_timeout_ms, "for one connection: name, TCP, then again for TLS", "TIME=10s");
   duration("--give-up", o.give_up_ms, "end when no connection could be made for this long; 0: never", "TIME=60s");
@@ -137,15 +215,31 @@ void add_engine(CLI::App& app, PushOptions& o) {
 
 void add_reporting(CLI::App& app, PushOptions& o) {
   const std::string group = "Results and watching";
-  app.add_option("--out", o.out, "one outcome a line as NDJSON; - is standard output (the summary then goes to standard error)")->option_text("FILE|-")->group(group);
-  app.add_option("--rejects", o.rejects, "lines that could not be used (default: beside --out, or tocsin-rejects.ndjson)")->option_text("FILE")->group(group);
+  app.add_option("--out", o.out,
+                 "one outcome a line as NDJSON; - is standard output (the summary then goes to standard error)")
+      ->option_text("FILE|-")
+      ->group(group);
+  app.add_option("--rejects", o.rejects,
+                 "lines that could not be used (default: beside --out, or tocsin-rejects.ndjson)")
+      ->option_text("FILE")
+      ->group(group);
   app.add_flag("--json", o.json, "the summary as one JSON object")->group(group);
-  app.add_flag_callback("--no-progress", [&o] { o.progress = false; }, "no progress line")->group(group);
-  app.add_option("--metrics", o.metrics, "serve Prometheus metrics here, for example 127.0.0.1:9090")->option_text("ADDR")->group(group);
-  add_parsed(app, "--log-format", [](const std::string& t) { return log::format_from_text(t); }, [&o](log::Format f) { o.logging.format = f; },
-             "text or json")->option_text("FORMAT=text")->group(group);
-  add_parsed(app, "--log-level", [](const std::string& t) { return log::level_from_text(t); }, [&o](LogLevel l) { o.logging.level = l; },
-             "debug, info, warning or error")->option_text("LEVEL=warning")->group(group);
+  app.add_flag_callback(
+         "--no-progress", [&o] { o.progress = false; }, "no progress line")
+      ->group(group);
+  app.add_option("--metrics", o.metrics, "serve Prometheus metrics here, for example 127.0.0.1:9090")
+      ->option_text("ADDR")
+      ->group(group);
+  add_parsed(
+      app, "--log-format", [](const std::string& t) { return log::format_from_text(t); },
+      [&o](log::Format f) { o.logging.format = f; }, "text or json")
+      ->option_text("FORMAT=text")
+      ->group(group);
+  add_parsed(
+      app, "--log-level", [](const std::string& t) { return log::level_from_text(t); },
+      [&o](LogLevel l) { o.logging.level = l; }, "debug, info, warning or error")
+      ->option_text("LEVEL=warning")
+      ->group(group);
 }
 
 }  // namespace
@@ -163,7 +257,8 @@ void add_push_options(CLI::App& root, PushOptions& options, std::function<void()
 
 std::string check_relations(const PushOptions& o) {
   if (o.sandbox && o.endpoint_given) return "--sandbox and --endpoint contradict each other; give one of them";
-  if (!o.p12.empty() && !(o.cert.empty() && o.key.empty())) return "--p12 and --cert/--key are two forms of the same; give one of them";
+  if (!o.p12.empty() && !(o.cert.empty() && o.key.empty()))
+    return "--p12 and --cert/--key are two forms of the same; give one of them";
   if (o.cert.empty() && !o.key.empty()) return "--key needs --cert, the push certificate";
   if (o.cert.empty() && !o.key_password_file.empty()) return "--key-password-file needs --cert and --key";
   if (o.p12.empty() && !o.p12_password_file.empty()) return "--p12-password-file needs --p12";
@@ -171,7 +266,8 @@ std::string check_relations(const PushOptions& o) {
     return "Apple's endpoints need a push certificate: give --cert push.pem --key push.key, or --p12 push.p12";
   }
   if (o.strict && !o.dry_run && o.input == "-") {
-    return "--strict reads the input twice, which standard input cannot be; give a file, or check it with --dry-run first";
+    return "--strict reads the input twice, which standard input cannot be; give a file, or check it with --dry-run "
+           "first";
   }
   if (o.has_app_payload() && o.push_type && *o.push_type != PushType::alert) {
     return "--alert, --title, --subtitle, --sound and --badge make an alert; --push-type asks for another type";

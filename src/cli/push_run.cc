@@ -22,7 +22,12 @@ std::int64_t mono_ns() {
 }  // namespace
 
 PushRun::PushRun(RunParts parts, const PushOptions& options)
-    : parts_(std::move(parts)), options_(options), slots_(parts_.pushes_max), pacer_(options.rate), arena_(kArenaBytes), outcomes_(kOutcomes) {
+    : parts_(std::move(parts)),
+      options_(options),
+      slots_(parts_.pushes_max),
+      pacer_(options.rate),
+      arena_(kArenaBytes),
+      outcomes_(kOutcomes) {
   batch_.reserve(kBatch);
 }
 
@@ -51,7 +56,9 @@ void PushRun::fill() {
   Record record;
   Reject reject;
   // A stretch of rejected lines must not keep the loop from its other duties.
-  for (std::size_t read = 0; read < kBatch * 4 && batch_.size() < room && !slots_.full() && arena_used_ + kRecordBytesMax <= kArenaBytes; ++read) {
+  for (std::size_t read = 0;
+       read < kBatch * 4 && batch_.size() < room && !slots_.full() && arena_used_ + kRecordBytesMax <= kArenaBytes;
+       ++read) {
     const InputState state = parts_.input.next(record, reject);
     switch (state) {
       case InputState::record:
@@ -64,7 +71,8 @@ void PushRun::fill() {
         last_line_ = reject.line;
         this->reject(reject);
         break;
-      case InputState::wait: return;
+      case InputState::wait:
+        return;
       case InputState::failed:
         end_.input_error = parts_.input.error();
         stop_reading();
@@ -142,7 +150,8 @@ void PushRun::collect(std::size_t count) {
     const Outcome& outcome = outcomes_[i];
     const auto slot = static_cast<std::uint32_t>(outcome.id);
     tally_.add(outcome);
-    if (parts_.out.is_open()) append_outcome(outcome, slots_.token(slot), slots_.id(slot), slots_.line(slot), time_, out);
+    if (parts_.out.is_open())
+      append_outcome(outcome, slots_.token(slot), slots_.id(slot), slots_.line(slot), time_, out);
     if (outcome.end == End::returned || outcome.reason == Reason::cannot_connect) not_sent(slots_.line(slot));
     slots_.give_back(slot);
   }
@@ -214,7 +223,8 @@ void PushRun::finish() {
   if (auto flushed = parts_.out.flush(); !flushed.ok()) own_error(flushed.error());
   if (auto flushed = parts_.rejects.finish(); !flushed.ok()) own_error(flushed.error());
   if (tally_.outcomes != end_.submitted && end_.own_error.empty()) {
-    end_.own_error = fmt::format("{} pushes were taken but {} outcomes came; please report this", end_.submitted, tally_.outcomes);
+    end_.own_error =
+        fmt::format("{} pushes were taken but {} outcomes came; please report this", end_.submitted, tally_.outcomes);
   }
   if (tally_.cannot_connect != 0) end_.gave_up = true;
   const std::uint64_t unread = input_done_ ? 0 : last_line_ + 1;

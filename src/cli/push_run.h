@@ -32,8 +32,8 @@ struct RunParts {
   Input& input;
   Preparer& preparer;
   RejectLog& rejects;
-  LineWriter& out;            // not open: outcomes are counted only
-  PushMetrics* metrics;       // may be null
+  LineWriter& out;       // not open: outcomes are counted only
+  PushMetrics* metrics;  // may be null
   Progress& progress;
   std::uint32_t pushes_max;
 };
@@ -73,7 +73,7 @@ class PushRun {
   const PushOptions& options_;
   Slots slots_;
   Pacer pacer_;
-  std::vector<Push> batch_;   // [next_, size) is not submitted yet
+  std::vector<Push> batch_;  // [next_, size) is not submitted yet
   std::size_t next_ = 0;
   std::vector<char> arena_;
   std::size_t arena_used_ = 0;
@@ -83,11 +83,11 @@ class PushRun {
   RunEnd end_;
   bool reading_ = true;
   bool worked_ = false;
-  std::uint64_t taken_ = 0;          // records, for --limit
-  std::uint64_t first_unsent_ = 0;   // lowest line that was taken and not sent, 0: none
-  std::uint64_t unsent_ = 0;         // how many
-  std::uint64_t last_line_ = 0;      // read and judged
-  bool input_done_ = false;          // nothing is left to read (end, or --limit)
+  std::uint64_t taken_ = 0;         // records, for --limit
+  std::uint64_t first_unsent_ = 0;  // lowest line that was taken and not sent, 0: none
+  std::uint64_t unsent_ = 0;        // how many
+  std::uint64_t last_line_ = 0;     // read and judged
+  bool input_done_ = false;         // nothing is left to read (end, or --limit)
   std::int64_t ticked_ns_ = 0;
 };
 

@@ -10,7 +10,8 @@ namespace {
 
 // The messages begin with the field's name, which stands before them already.
 std::string_view without_field(std::string_view error, std::string_view field) {
-  if (error.starts_with(field) && error.size() > field.size() && error[field.size()] == ' ') return error.substr(field.size() + 1);
+  if (error.starts_with(field) && error.size() > field.size() && error[field.size()] == ' ')
+    return error.substr(field.size() + 1);
   return error;
 }
 
@@ -21,7 +22,8 @@ Result<void> RejectLog::add(const Reject& reject) {
     if (auto opened = writer_.open(path_, append_); !opened.ok()) return opened;
   }
   if (count_ < kRejectsSaid) {
-    say(fmt::format("{}:{}: {}: {}", input_name_, reject.line, reject.field, without_field(reject.error, reject.field)));
+    say(fmt::format("{}:{}: {}: {}", input_name_, reject.line, reject.field,
+                    without_field(reject.error, reject.field)));
   }
   ++count_;
   append_reject(reject, writer_.buffer());
@@ -29,7 +31,8 @@ Result<void> RejectLog::add(const Reject& reject) {
 }
 
 Result<void> RejectLog::finish() {
-  if (count_ > kRejectsSaid && !finished_) say(fmt::format("... and {} more such lines; all are in {}", format_count(count_ - kRejectsSaid), path_));
+  if (count_ > kRejectsSaid && !finished_)
+    say(fmt::format("... and {} more such lines; all are in {}", format_count(count_ - kRejectsSaid), path_));
   finished_ = true;
   return writer_.is_open() ? writer_.flush() : Result<void>();
 }

@@ -22,7 +22,8 @@ std::string advice_of(const std::string& name) {
     if (name == entry.name) return entry.advice;
   }
   if (name == reason_name(Reason::cannot_connect)) return "never sent; see the cause, then send these again";
-  if (name == reason_name(Reason::connection_lost)) return "the connection was lost after the push was written; APNs may have it";
+  if (name == reason_name(Reason::connection_lost))
+    return "the connection was lost after the push was written; APNs may have it";
   return {};
 }
 
@@ -39,11 +40,15 @@ void append_reasons(const std::map<std::string, std::uint64_t>& counts, std::str
   }
 }
 
-double per_second(const SummaryFacts& f) { return f.seconds > 0 ? static_cast<double>(f.tally.outcomes) / f.seconds : 0; }
+double per_second(const SummaryFacts& f) {
+  return f.seconds > 0 ? static_cast<double>(f.tally.outcomes) / f.seconds : 0;
+}
 double cpu_per_push(const SummaryFacts& f) {
   return f.tally.outcomes == 0 ? 0 : static_cast<double>(f.usage.cpu_ns) / static_cast<double>(f.tally.outcomes);
 }
-double latency_us(const SummaryFacts& f, double percent) { return static_cast<double>(f.tally.latency_ns.percentile(percent)) / 1000; }
+double latency_us(const SummaryFacts& f, double percent) {
+  return static_cast<double>(f.tally.latency_ns.percentile(percent)) / 1000;
+}
 
 std::string cause_of(const EngineStats& stats) {
   for (const CredentialStats& credential : stats.credentials) {
@@ -54,9 +59,11 @@ std::string cause_of(const EngineStats& stats) {
 
 std::string resume_text(const SummaryFacts& f) {
   const RunEnd& e = f.end;
-  std::string text = fmt::format("from line {} on, not all was sent; continue with --from-line {}", e.resume_line, e.resume_line);
+  std::string text =
+      fmt::format("from line {} on, not all was sent; continue with --from-line {}", e.resume_line, e.resume_line);
   if (e.sent_behind_resume != 0) {
-    text += fmt::format(" ({} lines behind it are done already and would be sent again)", format_count(e.sent_behind_resume));
+    text += fmt::format(" ({} lines behind it are done already and would be sent again)",
+                        format_count(e.sent_behind_resume));
   }
   return text;
 }
@@ -72,7 +79,9 @@ std::vector<std::pair<std::string, std::uint64_t>> Tally::sorted(const std::map<
 Usage usage() {
   rusage used{};
   getrusage(RUSAGE_SELF, &used);
-  const auto ns = [](const timeval& t) { return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(t.tv_usec) * 1000; };
+  const auto ns = [](const timeval& t) {
+    return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(t.tv_usec) * 1000;
+  };
   return {ns(used.ru_utime) + ns(used.ru_stime), static_cast<double>(used.ru_maxrss) / 1024};
 }
 
@@ -88,32 +97,46 @@ Exit exit_of(const Tally& tally, const RunEnd& end) {
 
 std::string summary_text(const SummaryFacts& f, Exit code, bool colours) {
   const Tally& t = f.tally;
-  std::string out = row("accepted", paint(colours, "32", format_count(t.of(End::accepted))) + " of " + format_count(f.end.submitted) + " pushes");
+  std::string out = row("accepted", paint(colours, "32", format_count(t.of(End::accepted))) + " of " +
+                                        format_count(f.end.submitted) + " pushes");
   if (t.of(End::rejected) != 0) {
     out += row("rejected", paint(colours, "31", format_count(t.of(End::rejected))) + " by APNs");
     append_reasons(t.rejected_by_reason, out);
   }
-  if (t.of(End::failed) != 0) out += row("failed", paint(colours, "31", format_count(t.of(End::failed))) + ", certainly not processed by APNs");
-  if (t.of(End::unknown) != 0) out += row("unknown", paint(colours, "33", format_count(t.of(End::unknown))) + ", may have been processed by APNs");
+  if (t.of(End::failed) != 0)
+    out += row("failed", paint(colours, "31", format_count(t.of(End::failed))) + ", certainly not processed by APNs");
+  if (t.of(End::unknown) != 0)
+    out += row("unknown", paint(colours, "33", format_count(t.of(End::unknown))) + ", may have been processed by APNs");
   append_reasons(t.failed_by_reason, out);
-  if (t.of(End::expired) != 0) out += row("expired", format_count(t.of(End::expired)) + ", their time ran out before they were sent");
+  if (t.of(End::expired) != 0)
+    out += row("expired", format_count(t.of(End::expired)) + ", their time ran out before they were sent");
   if (t.of(End::cancelled) != 0) out += row("cancelled", format_count(t.of(End::cancelled)));
-  if (t.of(End::superseded) != 0) out += row("superseded", format_count(t.of(End::superseded)) + " by newer pushes to the same device");
+  if (t.of(End::superseded) != 0)
+    out += row("superseded", format_count(t.of(End::superseded)) + " by newer pushes to the same device");
   if (t.of(End::returned) != 0) out += row("returned", format_count(t.of(End::returned)) + ", never sent");
   if (f.end.input_rejects != 0) {
-    out += row("unusable", paint(colours, "31", format_count(f.end.input_rejects)) + " lines of " + f.input + "; see " + f.rejects);
+    out += row("unusable",
+               paint(colours, "31", format_count(f.end.input_rejects)) + " lines of " + f.input + "; see " + f.rejects);
   }
-  if (t.possibly_doubled != 0) out += row("doubled", format_count(t.possibly_doubled) + " possibly: sent again after their connection was lost");
-  out += row("time", fmt::format("{:.2f} s, {} pushes/s", f.seconds, format_count(static_cast<std::uint64_t>(per_second(f)))));
+  if (t.possibly_doubled != 0)
+    out += row("doubled", format_count(t.possibly_doubled) + " possibly: sent again after their connection was lost");
+  out += row("time",
+             fmt::format("{:.2f} s, {} pushes/s", f.seconds, format_count(static_cast<std::uint64_t>(per_second(f)))));
   if (t.latency_ns.count() != 0) {
-    out += row("latency", fmt::format("p50 {}, p90 {}, p99 {}, p99.9 {}, max {}", format_us(latency_us(f, 50)), format_us(latency_us(f, 90)),
-                                      format_us(latency_us(f, 99)), format_us(latency_us(f, 99.9)),
-                                      format_us(static_cast<double>(t.latency_ns.max()) / 1000)));
+    out += row("latency",
+               fmt::format("p50 {}, p90 {}, p99 {}, p99.9 {}, max {}", format_us(latency_us(f, 50)),
+                           format_us(latency_us(f, 90)), format_us(latency_us(f, 99)), format_us(latency_us(f, 99.9)),
+                           format_us(static_cast<double>(t.latency_ns.max()) / 1000)));
   }
-  if (t.outcomes != 0) out += row("cost", fmt::format("{:.0f} ns of CPU a push (all threads), {:.0f} MiB at its peak", cpu_per_push(f), f.usage.rss_mib));
-  out += row("transport", fmt::format("{} connections opened, {} lost, TLS by {}", f.stats.connections_opened, f.stats.connections_lost, f.stats.tls_crypto));
-  if (!f.out.empty()) out += row("outcomes", f.out);
-  else if (t.outcomes != t.of(End::accepted)) out += row("outcomes", "not kept; give --out FILE to have each device's");
+  if (t.outcomes != 0)
+    out += row("cost", fmt::format("{:.0f} ns of CPU a push (all threads), {:.0f} MiB at its peak", cpu_per_push(f),
+                                   f.usage.rss_mib));
+  out += row("transport", fmt::format("{} connections opened, {} lost, TLS by {}", f.stats.connections_opened,
+                                      f.stats.connections_lost, f.stats.tls_crypto));
+  if (!f.out.empty())
+    out += row("outcomes", f.out);
+  else if (t.outcomes != t.of(End::accepted))
+    out += row("outcomes", "not kept; give --out FILE to have each device's");
   if (f.end.gave_up) out += row("stopped", "APNs could not be reached: " + cause_of(f.stats));
   if (!f.end.input_error.empty()) out += row("stopped", f.end.input_error);
   if (!f.end.own_error.empty()) out += row("stopped", f.end.own_error);
@@ -139,7 +162,10 @@ std::string summary_json(const SummaryFacts& f, Exit code) {
   j["possibly_doubled"] = t.possibly_doubled;
   j["seconds"] = f.seconds;
   j["pushes_per_second"] = static_cast<std::uint64_t>(per_second(f));
-  j["latency_us"] = {{"p50", latency_us(f, 50)}, {"p90", latency_us(f, 90)}, {"p99", latency_us(f, 99)}, {"p99_9", latency_us(f, 99.9)},
+  j["latency_us"] = {{"p50", latency_us(f, 50)},
+                     {"p90", latency_us(f, 90)},
+                     {"p99", latency_us(f, 99)},
+                     {"p99_9", latency_us(f, 99.9)},
                      {"max", static_cast<double>(t.latency_ns.max()) / 1000}};
   j["client_cpu_ns_per_push"] = static_cast<std::uint64_t>(cpu_per_push(f));
   j["rss_mib"] = f.usage.rss_mib;

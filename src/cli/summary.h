@@ -27,8 +27,8 @@ struct SummaryFacts {
   Usage usage;
   double seconds = 0;
   std::string input;
-  std::string out;            // "" if not asked for
-  std::string rejects;        // the file; "" if there was none
+  std::string out;      // "" if not asked for
+  std::string rejects;  // the file; "" if there was none
 };
 
 Exit exit_of(const Tally& tally, const RunEnd& end);

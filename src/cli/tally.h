@@ -33,11 +33,14 @@ struct Tally {
     const auto end = static_cast<std::size_t>(outcome.end);
     ++ends[end <= kEnds ? end : 0];
     if ((outcome.flags & kPossiblyDoubled) != 0) ++possibly_doubled;
-    if (outcome.status != 0 && outcome.sent_unix_ns != 0) latency_ns.record(static_cast<std::uint64_t>(tocsin::cli::latency_ns(outcome)));
+    if (outcome.status != 0 && outcome.sent_unix_ns != 0)
+      latency_ns.record(static_cast<std::uint64_t>(tocsin::cli::latency_ns(outcome)));
     if (outcome.end == End::accepted) return;
     if (outcome.reason == Reason::cannot_connect) ++cannot_connect;
-    if (outcome.end == End::rejected) count(rejected_by_reason, outcome);
-    else if (outcome.end == End::failed || outcome.end == End::unknown) count(failed_by_reason, outcome);
+    if (outcome.end == End::rejected)
+      count(rejected_by_reason, outcome);
+    else if (outcome.end == End::failed || outcome.end == End::unknown)
+      count(failed_by_reason, outcome);
   }
 
   // Most frequent first.
@@ -45,11 +48,14 @@ struct Tally {
 
  private:
   static void count(std::map<std::string, std::uint64_t>& counts, const Outcome& outcome) {
-    std::string name(outcome.reason == Reason::other ? outcome.reason_view() : std::string_view(reason_name(outcome.reason)));
+    std::string name(outcome.reason == Reason::other ? outcome.reason_view()
+                                                     : std::string_view(reason_name(outcome.reason)));
     if (name.empty()) name = "status " + std::to_string(outcome.status);
     const auto found = counts.find(name);
-    if (found != counts.end()) ++found->second;
-    else ++counts[counts.size() < 64 ? name : std::string("Other")];
+    if (found != counts.end())
+      ++found->second;
+    else
+      ++counts[counts.size() < 64 ? name : std::string("Other")];
   }
 };
 
@@ -57,12 +63,12 @@ struct Tally {
 struct RunEnd {
   std::uint64_t submitted = 0;
   std::uint64_t input_rejects = 0;
-  std::uint64_t resume_line = 0;        // 0: nothing is left to send
-  std::uint64_t sent_behind_resume = 0; // lines from resume_line on that would be sent (or refused) again
+  std::uint64_t resume_line = 0;         // 0: nothing is left to send
+  std::uint64_t sent_behind_resume = 0;  // lines from resume_line on that would be sent (or refused) again
   bool interrupted = false;
-  bool gave_up = false;                 // the endpoint could not be reached
-  std::string input_error;              // the file could not be read to its end
-  std::string own_error;                // disk, engine
+  bool gave_up = false;     // the endpoint could not be reached
+  std::string input_error;  // the file could not be read to its end
+  std::string own_error;    // disk, engine
 };
 
 }  // namespace tocsin::cli

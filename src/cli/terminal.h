@@ -9,8 +9,8 @@
 namespace tocsin::cli {
 
 bool is_terminal(int fd);
-bool colours_wanted(int fd);          // a terminal, no NO_COLOR, TERM not "dumb"
-unsigned terminal_columns(int fd);    // 80 if unknown
+bool colours_wanted(int fd);        // a terminal, no NO_COLOR, TERM not "dumb"
+unsigned terminal_columns(int fd);  // 80 if unknown
 
 // Rewrites standard error's progress line, cut to the terminal's width. "" removes it.
 void show_progress_line(std::string_view text);

@@ -21,8 +21,10 @@ double take_number(std::string_view& text) {
   std::size_t used = 0;
   for (; used < text.size(); ++used) {
     const char c = text[used];
-    if ((c >= '0' && c <= '9') || c == '.') digits += c;
-    else if (c != '_' || used == 0) break;
+    if ((c >= '0' && c <= '9') || c == '.')
+      digits += c;
+    else if (c != '_' || used == 0)
+      break;
   }
   double value = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
@@ -98,7 +100,8 @@ Result<std::string> check_cpu_list(std::string_view text) {
     if (at.ec != std::errc{} || at.ptr != end || last < first || last > 4095) {
       return invalid(fmt::format("'{}' is not a list of CPUs; write numbers and ranges: 0,2,4-7", text));
     }
-    for (unsigned cpu = first; cpu <= last; ++cpu) fmt::format_to(std::back_inserter(out), "{}{}", out.empty() ? "" : ",", cpu);
+    for (unsigned cpu = first; cpu <= last; ++cpu)
+      fmt::format_to(std::back_inserter(out), "{}{}", out.empty() ? "" : ",", cpu);
   }
   return out;
 }
@@ -107,8 +110,10 @@ Result<Endpoint> parse_endpoint(std::string_view text) {
   Endpoint endpoint;
   std::string_view port;
   const auto wrong = [&] {
-    return invalid(fmt::format("'{}' is not an endpoint; write host:port, for example api.push.apple.com:443, "
-                               "127.0.0.1:2197 or [::1]:2197", text));
+    return invalid(
+        fmt::format("'{}' is not an endpoint; write host:port, for example api.push.apple.com:443, "
+                    "127.0.0.1:2197 or [::1]:2197",
+                    text));
   };
   if (text.starts_with('[')) {
     const std::size_t close = text.find(']');
@@ -140,12 +145,15 @@ Result<std::int64_t> parse_expiration(std::string_view text, std::int64_t now_un
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), absolute);
   if (error == std::errc{} && end == text.data() + text.size() && !text.starts_with('+')) {
     if (absolute >= 1'000'000'000) return absolute;
-    return invalid(fmt::format("expiration '{0}' is neither 0 nor a Unix time; for {0} seconds from now write {0}s", text));
+    return invalid(
+        fmt::format("expiration '{0}' is neither 0 nor a Unix time; for {0} seconds from now write {0}s", text));
   }
   const Result<std::int64_t> duration = parse_duration_ms(text.starts_with('+') ? text.substr(1) : text);
   if (!duration.ok() || duration.value() <= 0) {
-    return invalid(fmt::format("'{}' is not an expiration; write 0 (one attempt, never stored), Unix seconds, or a time "
-                               "from now on: +1d, 3600s", text));
+    return invalid(
+        fmt::format("'{}' is not an expiration; write 0 (one attempt, never stored), Unix seconds, or a time "
+                    "from now on: +1d, 3600s",
+                    text));
   }
   return round_expiration(now_unix_s + (duration.value() + 999) / 1000);
 }
@@ -198,7 +206,12 @@ namespace {
 std::size_t utf8_length(std::string_view text) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char first = byte(0);
-  const std::size_t length = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
+  const std::size_t length = first < 0x80   ? 1
+                             : first < 0xc2 ? 0
+                             : first < 0xe0 ? 2
+                             : first < 0xf0 ? 3
+                             : first < 0xf5 ? 4
+                                            : 0;
   if (length == 0 || text.size() < length) return 0;
   for (std::size_t i = 1; i < length; ++i) {
     if ((byte(i) & 0xc0) != 0x80) return 0;
@@ -216,7 +229,9 @@ void append_json_string(std::string_view text, std::string& out) {
   out += '"';
   while (!text.empty()) {
     std::size_t plain = 0;
-    while (plain < text.size() && text[plain] >= 0x20 && text[plain] < 0x7f && text[plain] != '"' && text[plain] != '\\') ++plain;
+    while (plain < text.size() && text[plain] >= 0x20 && text[plain] < 0x7f && text[plain] != '"' &&
+           text[plain] != '\\')
+      ++plain;
     out.append(text.substr(0, plain));
     text.remove_prefix(plain);
     if (text.empty()) break;

@@ -66,8 +66,9 @@ All read_path(const std::string& path, InputOptions options = {}) {
     const InputState state = (*input)->next(r, reject);
     all.warning += (*input)->take_warning();
     if (state == InputState::record) {
-      all.records.push_back({r.line, std::string(r.token), std::string(r.magic), std::string(r.topic), std::string(r.id), std::string(r.payload),
-                             std::string(r.push_type), std::string(r.collapse_id), r.priority, r.expiration, r.present});
+      all.records.push_back({r.line, std::string(r.token), std::string(r.magic), std::string(r.topic),
+                             std::string(r.id), std::string(r.payload), std::string(r.push_type),
+                             std::string(r.collapse_id), r.priority, r.expiration, r.present});
     } else if (state == InputState::reject) {
       all.rejects.push_back(std::to_string(reject.line) + ": " + reject.field + ": " + reject.error);
       all.inputs.emplace_back(reject.input);
@@ -82,7 +83,8 @@ All read_path(const std::string& path, InputOptions options = {}) {
   return all;
 }
 
-All read_text(const std::string& text, Format format, std::size_t buffer_bytes = 256 * 1024, std::uint64_t from_line = 1) {
+All read_text(const std::string& text, Format format, std::size_t buffer_bytes = 256 * 1024,
+              std::uint64_t from_line = 1) {
   const TempFile file(text);
   return read_path(file.path(), {format, from_line, buffer_bytes});
 }
@@ -107,7 +109,8 @@ TEST(Ndjson, ReadsEveryFieldAndKeepsTheIdAsWritten) {
   const All all = read_text(
       "{\"token\":\"ab12\",\"magic\":\"M\\u002d1\",\"topic\":\"t\",\"id\":\"a\\u0062\"}\n"
       "\n"
-      "  {\"id\": 12345678901234567890123 , \"token\":\"cd\", \"payload\": {\"aps\": {\"alert\":\"}{\\\"\"}} ,\"push_type\":\"alert\",\"priority\":5,"
+      "  {\"id\": 12345678901234567890123 , \"token\":\"cd\", \"payload\": {\"aps\": {\"alert\":\"}{\\\"\"}} "
+      ",\"push_type\":\"alert\",\"priority\":5,"
       "\"expiration\":\"1800000000\",\"collapse_id\":\"c\"}\r\n"
       "{\"token\":\"ef\",\"payload\":\"{\\\"aps\\\":{}}\",\"topic\":null}",
       Format::ndjson);
@@ -151,7 +154,8 @@ TEST(Ndjson, RefusesWithLineAndField) {
 }
 
 TEST(Ndjson, UnknownKeysAreIgnoredAndNamedOnce) {
-  const All all = read_text("{\"token\":\"ab\",\"color\":[1,{\"x\":2}]}\n{\"color\":\"red\",\"token\":\"ab\",\"size\":1}\n", Format::ndjson);
+  const All all = read_text(
+      "{\"token\":\"ab\",\"color\":[1,{\"x\":2}]}\n{\"color\":\"red\",\"token\":\"ab\",\"size\":1}\n", Format::ndjson);
   EXPECT_EQ(all.records.size(), 2u);
   EXPECT_NE(all.warning.find("\"color\""), std::string::npos);
   EXPECT_NE(all.warning.find("\"size\""), std::string::npos);
@@ -162,7 +166,8 @@ TEST(Lines, TooLongIsARejectAndTheNextLineIsWhole) {
   for (const std::size_t bytes : {kLineBytesMax - 30, kLineBytesMax + 1, kLineBytesMax * 3, std::size_t{2'000'000}}) {
     for (const std::size_t buffer : {std::size_t{1}, std::size_t{4096}, std::size_t{256 * 1024}}) {
       if (buffer == 1 && bytes > 100'000) continue;
-      const std::string text = "{\"token\":\"aa\"}\n{\"token\":\"" + std::string(bytes, 'a') + "\"}\n{\"token\":\"bb\"}\n";
+      const std::string text =
+          "{\"token\":\"aa\"}\n{\"token\":\"" + std::string(bytes, 'a') + "\"}\n{\"token\":\"bb\"}\n";
       const All all = read_text(text, Format::ndjson, buffer);
       const bool fits = bytes < kLineBytesMax;
       ASSERT_EQ(all.records.size(), fits ? 3u : 2u) << bytes << " " << buffer;
@@ -182,7 +187,8 @@ TEST(Lines, TooLongIsARejectAndTheNextLineIsWhole) {
 
 TEST(Csv, QuotesLineEndsOrderAndNanoMdmsNames) {
   const All all = read_text(
-      "\xef\xbb\xbf" "id,topic,push_magic,token_hex\r\n"
+      "\xef\xbb\xbf"
+      "id,topic,push_magic,token_hex\r\n"
       "d1,t,M-1,ab12\r\n"
       "\"d,2\",t,\"M \"\"two\"\"\",ab13\r\n"
       "\"d\n3\",t,,ab14\n"
@@ -213,7 +219,8 @@ TEST(Csv, RefusesWithLineAndField) {
   EXPECT_TRUE(first("token,id\na\"b,1\n").starts_with("2: line: line has a quote in the middle"));
   EXPECT_TRUE(first("token,priority\nab,high\n").starts_with("2: priority: "));
   EXPECT_TRUE(first("token,id\n\"ab,1\ncd,2\n").starts_with("2: line: a quote that opens here is never closed"));
-  const All runaway = read_text("token,id\n\"ab,1\n" + std::string(30, 'x') + "\n" + std::string(16'380, 'y') + "\nab,9\n", Format::csv);
+  const All runaway = read_text(
+      "token,id\n\"ab,1\n" + std::string(30, 'x') + "\n" + std::string(16'380, 'y') + "\nab,9\n", Format::csv);
   ASSERT_EQ(runaway.rejects.size(), 1u);
   EXPECT_NE(runaway.rejects[0].find("lines 2 to 4 were skipped"), std::string::npos) << runaway.rejects[0];
   ASSERT_EQ(runaway.records.size(), 1u);
@@ -232,7 +239,9 @@ TEST(Csv, ShortCutAgreesWithLibcsv) {
     for (std::uint64_t n = prng.below(24); n > 0; --n) line += alphabet[prng.below(sizeof(alphabet) - 1)];
     if (line.find_first_not_of(" \t") == std::string::npos) continue;
     text += line + "\n";
-    struct Got { std::vector<std::string> fields; } got;
+    struct Got {
+      std::vector<std::string> fields;
+    } got;
     csv_parser parser{};
     csv_init(&parser, CSV_STRICT);
     const auto field = [](void* bytes, std::size_t size, void* to) {
@@ -263,7 +272,8 @@ TEST(Csv, ShortCutAgreesWithLibcsv) {
 std::string mixed_text() {
   std::string text;
   for (int i = 0; i < 60; ++i) {
-    text += "{\"token\":\"ab" + std::to_string(10 + i) + "\",\"magic\":\"M" + std::string(static_cast<std::size_t>(i) * 3, 'x') + "\",\"id\":" + std::to_string(i) + "}";
+    text += "{\"token\":\"ab" + std::to_string(10 + i) + "\",\"magic\":\"M" +
+            std::string(static_cast<std::size_t>(i) * 3, 'x') + "\",\"id\":" + std::to_string(i) + "}";
     text += i % 7 == 0 ? "\r\n" : "\n";
     if (i % 11 == 0) text += "broken\n\n";
   }
@@ -290,7 +300,8 @@ TEST(Boundaries, CsvQuotesToo) {
   for (int i = 0; i < 30; ++i) text += "\"d\"\"" + std::to_string(i) + ",\n x\",ab" + std::to_string(10 + i) + "\n";
   const All whole = read_text(text, Format::csv);
   ASSERT_EQ(whole.records.size(), 30u);
-  for (std::size_t size = 1; size <= 64; ++size) EXPECT_EQ(read_text(text, Format::csv, size).records, whole.records) << size;
+  for (std::size_t size = 1; size <= 64; ++size)
+    EXPECT_EQ(read_text(text, Format::csv, size).records, whole.records) << size;
 }
 
 TEST(Gzip, DamageIsSaidAndWhatCameBeforeIsKept) {
@@ -301,7 +312,8 @@ TEST(Gzip, DamageIsSaidAndWhatCameBeforeIsKept) {
   const All good = read_text(whole, Format::ndjson, 4096);
   EXPECT_EQ(good.records.size(), 20'000u);
   EXPECT_EQ(good.error, "");
-  for (const std::size_t cut : {whole.size() - 1, whole.size() - 8, whole.size() / 2, std::size_t{12}, std::size_t{3}}) {
+  for (const std::size_t cut :
+       {whole.size() - 1, whole.size() - 8, whole.size() / 2, std::size_t{12}, std::size_t{3}}) {
     const All all = read_text(whole.substr(0, cut), Format::ndjson, 4096);
     EXPECT_NE(all.error.find("ends in the middle"), std::string::npos) << cut << ": " << all.error;
   }
@@ -328,7 +340,8 @@ TEST(Input, FormatByNameAndByFirstCharacter) {
 }
 
 TEST(Input, FromLineSkipsButCsvKeepsItsHeader) {
-  const All ndjson = read_text("{\"token\":\"aa\"}\nbroken\n{\"token\":\"bb\"}\n{\"token\":\"cc\"}\n", Format::ndjson, 100, 3);
+  const All ndjson =
+      read_text("{\"token\":\"aa\"}\nbroken\n{\"token\":\"bb\"}\n{\"token\":\"cc\"}\n", Format::ndjson, 100, 3);
   ASSERT_EQ(ndjson.records.size(), 2u);
   EXPECT_TRUE(ndjson.rejects.empty());
   EXPECT_EQ(ndjson.records[0].token, "bb");
@@ -356,9 +369,12 @@ struct Prep {
       Record record;
       Reject reject;
       Prepared prepared;
-      EXPECT_EQ(parser->take(1, std::string_view(padded).substr(0, line.size()), record, reject), LineParser::Took::record) << line;
-      result += preparer.prepare(record, prepared, reject) ? std::to_string(static_cast<unsigned>(prepared.handle)) + " "
-                                                           : reject.field + ": " + reject.error;
+      EXPECT_EQ(parser->take(1, std::string_view(padded).substr(0, line.size()), record, reject),
+                LineParser::Took::record)
+          << line;
+      result += preparer.prepare(record, prepared, reject)
+                    ? std::to_string(static_cast<unsigned>(prepared.handle)) + " "
+                    : reject.field + ": " + reject.error;
     }
     return result;
   }
@@ -371,8 +387,8 @@ TEST(Prepare, OneTemplateForWhatIsAlike) {
   prep.defaults.topic = kMdmTopic;
   EXPECT_EQ(prep({R"({"token":"ab","magic":"M1"})", R"({"token":"cd","magic":"M2"})",
                   R"({"token":"ab","payload":{"aps":{"alert":"x"}},"topic":"com.example.app"})",
-                  R"({"token":"ab","magic":"M3","expiration":1800000001})", R"({"token":"ab","magic":"M3","expiration":1800000059})",
-                  R"({"token":"ab","magic":"M3"})"}),
+                  R"({"token":"ab","magic":"M3","expiration":1800000001})",
+                  R"({"token":"ab","magic":"M3","expiration":1800000059})", R"({"token":"ab","magic":"M3"})"}),
             "1 1 2 3 3 1 ");
   ASSERT_EQ(prep.made.size(), 3u);
   EXPECT_EQ(prep.made[0].payload, R"({"mdm":"%PART%"})");
@@ -396,13 +412,16 @@ TEST(Prepare, RefusesWhatApnsWould) {
   EXPECT_TRUE(error(R"({"token":"ab"})").starts_with("magic: magic is missing"));
   EXPECT_TRUE(error(R"({"token":"ab","magic":"M","payload":{}})").starts_with("magic: magic and payload"));
   EXPECT_TRUE(error(R"({"token":"ab","magic":"M","push_type":"alert"})").starts_with("magic: magic belongs"));
-  EXPECT_TRUE(error(R"({"token":"ab","magic":"M","push_type":"shout"})").starts_with("push_type: push_type 'shout' is unknown"));
+  EXPECT_TRUE(error(R"({"token":"ab","magic":"M","push_type":"shout"})")
+                  .starts_with("push_type: push_type 'shout' is unknown"));
   EXPECT_TRUE(error(R"({"token":"ab","magic":"M","priority":7})").starts_with("priority: "));
   EXPECT_TRUE(error(R"({"token":"ab","magic":"M","priority":300})").starts_with("priority: "));
-  EXPECT_TRUE(error(R"({"token":"ab","magic":"M"})", R"({"aps":{"alert":"x"}})").starts_with("magic: magic is given, but --alert"));
+  EXPECT_TRUE(error(R"({"token":"ab","magic":"M"})", R"({"aps":{"alert":"x"}})")
+                  .starts_with("magic: magic is given, but --alert"));
   EXPECT_TRUE(error(R"({"token":"ab","magic":"M","apns_id":"x"})").starts_with("apns_id: "));
   EXPECT_TRUE(error(R"({"token":"ab","magic":""})").starts_with("magic: "));
-  EXPECT_TRUE(error(R"({"token":"ab","magic":"M","collapse_id":""})").starts_with("collapse_id: ") ) << "an empty one is refused, not dropped";
+  EXPECT_TRUE(error(R"({"token":"ab","magic":"M","collapse_id":""})").starts_with("collapse_id: "))
+      << "an empty one is refused, not dropped";
   const std::string relative = error(R"({"token":"ab","magic":"M","expiration":3600})");
   EXPECT_TRUE(relative.starts_with("expiration: ")) << relative;
   EXPECT_NE(relative.find("--expiration 3600s"), std::string::npos);
@@ -410,7 +429,8 @@ TEST(Prepare, RefusesWhatApnsWould) {
   EXPECT_TRUE(topic.starts_with("topic: ")) << topic;
   EXPECT_NE(topic.find("com.apple.mgmt.External.other"), std::string::npos);
   EXPECT_NE(topic.find(kMdmTopic), std::string::npos) << "both are named";
-  const std::string big = std::string(R"({"token":"ab","topic":")") + kMdmTopic + R"(","push_type":"mdm","payload":{"mdm":")" + std::string(4200, 'x') + "\"}}";
+  const std::string big = std::string(R"({"token":"ab","topic":")") + kMdmTopic +
+                          R"(","push_type":"mdm","payload":{"mdm":")" + std::string(4200, 'x') + "\"}}";
   EXPECT_TRUE(error(big.c_str()).starts_with("payload: "));
   EXPECT_EQ(error(R"({"token":"ab","magic":"M","expiration":0})"), "1 ");
 }

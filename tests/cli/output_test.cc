@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Units, outcomes, the summary, the made-up fleet, and that the documentation has the table of exit codes.
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 #include <unistd.h>
+#include <nlohmann/json.hpp>
 
 #include <CLI/CLI.hpp>
 
@@ -39,7 +39,8 @@ TEST(Units, Durations) {
   EXPECT_EQ(*parse_duration_ms("2h"), 7'200'000);
   EXPECT_EQ(*parse_duration_ms("1d"), 86'400'000);
   EXPECT_EQ(*parse_duration_ms("0"), 0);
-  for (const char* bad : {"", "10", "s", "-1s", "1 s", "1w", "9999d", "1.2.3s"}) EXPECT_FALSE(parse_duration_ms(bad).ok()) << bad;
+  for (const char* bad : {"", "10", "s", "-1s", "1 s", "1w", "9999d", "1.2.3s"})
+    EXPECT_FALSE(parse_duration_ms(bad).ok()) << bad;
   EXPECT_NE(parse_duration_ms("ten").error().message.find("'ten'"), std::string::npos);
 }
 
@@ -65,7 +66,8 @@ TEST(Units, Endpoints) {
   EXPECT_EQ(at("127.0.0.1:2197"), "127.0.0.1 2197");
   EXPECT_EQ(at("[::1]:2197"), "::1 2197");
   EXPECT_EQ(at("[::1]"), "::1 443");
-  for (const char* bad : {"", ":443", "h:", "h:0", "h:70000", "h:x", "::1", "[::1", "[::1]x", "https://h:1", "h:1:2"}) EXPECT_EQ(at(bad), "wrong") << bad;
+  for (const char* bad : {"", ":443", "h:", "h:0", "h:70000", "h:x", "::1", "[::1", "[::1]x", "https://h:1", "h:1:2"})
+    EXPECT_EQ(at(bad), "wrong") << bad;
 }
 
 TEST(Units, Expirations) {
@@ -75,7 +77,8 @@ TEST(Units, Expirations) {
   EXPECT_EQ(*parse_expiration("+1d", 1'800'000'001), 1'800'086'460) << "rounded up to the minute";
   EXPECT_EQ(*parse_expiration("1s", 1'800'000'000) % kExpirationGridS, 0);
   EXPECT_NE(parse_expiration("3600", 1'800'000'000).error().message.find("3600s"), std::string::npos) << "with a hint";
-  for (const char* bad : {"", "soon", "+", "-1d", "+0s"}) EXPECT_FALSE(parse_expiration(bad, 1'800'000'000).ok()) << bad;
+  for (const char* bad : {"", "soon", "+", "-1d", "+0s"})
+    EXPECT_FALSE(parse_expiration(bad, 1'800'000'000).ok()) << bad;
 }
 
 TEST(Units, TextsForPeople) {
@@ -177,7 +180,8 @@ TEST(Rejects, FileAndPaths) {
   {
     RejectLog log("devices.ndjson", path, false);
     const std::string input(2000, 'x');
-    for (std::uint64_t line = 1; line <= 8; ++line) ASSERT_TRUE(log.add({line, "token", "token has 3 digits", input}).ok());
+    for (std::uint64_t line = 1; line <= 8; ++line)
+      ASSERT_TRUE(log.add({line, "token", "token has 3 digits", input}).ok());
     ASSERT_TRUE(log.finish().ok());
     ASSERT_TRUE(log.finish().ok()) << "twice does no harm";
     EXPECT_EQ(log.count(), 8u);
@@ -295,8 +299,9 @@ TEST(Summary, SaysAllToPeopleAndMachines) {
   facts.input = "f.ndjson";
   facts.rejects = "o.rejects.ndjson";
   const std::string text = summary_text(facts, Exit::interrupted, false);
-  for (const char* part : {"accepted   1 of 2 pushes", "rejected   1 by APNs", "Unregistered: ", "o.rejects.ndjson", "--from-line 5", "p99.9",
-                           "ipsec-mb (avx2)", "1500 ns of CPU a push", "Accepted by APNs is not yet seen by the device."}) {
+  for (const char* part :
+       {"accepted   1 of 2 pushes", "rejected   1 by APNs", "Unregistered: ", "o.rejects.ndjson", "--from-line 5",
+        "p99.9", "ipsec-mb (avx2)", "1500 ns of CPU a push", "Accepted by APNs is not yet seen by the device."}) {
     EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
   }
   EXPECT_EQ(text.find('\x1b'), std::string::npos) << "no colours unless wanted";
@@ -321,7 +326,8 @@ TEST(Progress, SaysWhatMatters) {
   stats.attempts = 5000;
   ProgressFacts facts{&tally, &stats, 0.5, false};
   const std::string text = progress_text(facts, 95'012, 12);
-  for (const char* part : {"sent 5,000", "rejected 1 (Unregistered 1)", "in flight 1,234", "95,012/s", "ETA 12 s", "p99"}) {
+  for (const char* part :
+       {"sent 5,000", "rejected 1 (Unregistered 1)", "in flight 1,234", "95,012/s", "ETA 12 s", "p99"}) {
     EXPECT_NE(text.find(part), std::string::npos) << part << ": " << text;
   }
   CredentialStats lost;
@@ -337,8 +343,9 @@ TEST(Metrics, PageNamesEveryEndAndReason) {
   EngineStats stats;
   stats.submitted = 1;
   const std::string page = PushMetrics::page(stats, tally);
-  for (const char* part : {"tocsin_pushes_submitted_total 1\n", "tocsin_push_outcomes_total{end=\"rejected\"} 1\n",
-                           "tocsin_push_rejections_total{reason=\"Unregistered\"} 1\n", "tocsin_push_latency_seconds_count 1\n"}) {
+  for (const char* part :
+       {"tocsin_pushes_submitted_total 1\n", "tocsin_push_outcomes_total{end=\"rejected\"} 1\n",
+        "tocsin_push_rejections_total{reason=\"Unregistered\"} 1\n", "tocsin_push_latency_seconds_count 1\n"}) {
     EXPECT_NE(page.find(part), std::string::npos) << part << "\n" << page;
   }
 }
@@ -357,8 +364,12 @@ TEST(Options, ParseAndContradict) {
     return chosen ? std::string() : std::string("not chosen");
   };
   PushOptions o;
-  EXPECT_EQ(parse({"push", "f.csv", "--cert", "c", "--key", "k", "--rate", "20k/s", "--cpus", "1,3", "--policy", "at-most-once", "--endpoint", "[::1]:2197",
-                   "--grace", "3s", "--limit", "10k", "--no-progress", "--expiration", "+1d", "--log-level", "debug"}, o), "");
+  EXPECT_EQ(parse({"push",          "f.csv",        "--cert",  "c",           "--key",    "k",
+                   "--rate",        "20k/s",        "--cpus",  "1,3",         "--policy", "at-most-once",
+                   "--endpoint",    "[::1]:2197",   "--grace", "3s",          "--limit",  "10k",
+                   "--no-progress", "--expiration", "+1d",     "--log-level", "debug"},
+                  o),
+            "");
   EXPECT_EQ(o.rate, 20'000);
   EXPECT_EQ(o.cpus, (std::vector<int>{1, 3}));
   EXPECT_EQ(o.policy, Policy::at_most_once);
@@ -381,7 +392,11 @@ TEST(Options, ParseAndContradict) {
   EXPECT_NE(relation([](PushOptions& p) { p.cert.clear(); }).find("--cert"), std::string::npos);
   EXPECT_NE(relation([](PushOptions& p) { p.p12 = "x"; }).find("--p12"), std::string::npos);
   EXPECT_NE(relation([](PushOptions& p) { p.sandbox = p.endpoint_given = true; }).find("--sandbox"), std::string::npos);
-  EXPECT_NE(relation([](PushOptions& p) { p.strict = true; p.input = "-"; }).find("--strict"), std::string::npos);
+  EXPECT_NE(relation([](PushOptions& p) {
+              p.strict = true;
+              p.input = "-";
+            }).find("--strict"),
+            std::string::npos);
   EXPECT_EQ(relation([](PushOptions&) {}), "");
 }
 
@@ -392,7 +407,9 @@ TEST(Options, AppPayload) {
   o.title = "T";
   o.badge = 0;
   o.sound = "default";
-  EXPECT_EQ(json::parse(app_payload(o)), (json{{"aps", {{"alert", {{"title", "T"}, {"body", "Back at \"9\""}}}, {"badge", 0}, {"sound", "default"}}}}));
+  EXPECT_EQ(
+      json::parse(app_payload(o)),
+      (json{{"aps", {{"alert", {{"title", "T"}, {"body", "Back at \"9\""}}}, {"badge", 0}, {"sound", "default"}}}}));
   o.title = "bad \xff";
   EXPECT_NO_THROW(json::parse(app_payload(o)));
 }
@@ -406,7 +423,8 @@ TEST(Preflight, TopicAgainstCertificate) {
   EXPECT_NE(topic_refusal(facts, PushType::alert, "com.other"), "");
   facts.topics = {"com.example", "com.example.voip"};
   EXPECT_EQ(topic_refusal(facts, PushType::voip, "com.example.voip"), "");
-  EXPECT_NE(topic_refusal(facts, PushType::complication, "com.example.complication"), "") << "the certificate lists its topics";
+  EXPECT_NE(topic_refusal(facts, PushType::complication, "com.example.complication"), "")
+      << "the certificate lists its topics";
 }
 
 TEST(Preflight, ErrorsNameTheFile) {
@@ -470,7 +488,8 @@ TEST(Fleet, CsvHasTheSameDevices) {
   const std::string ndjson = fleet({3, 7, 0, "com.apple.mgmt.x", Format::ndjson}, dead);
   EXPECT_TRUE(csv.starts_with("id,topic,magic,token\n"));
   const json j = json::parse(ndjson.substr(0, ndjson.find('\n')));
-  const std::string row = j["id"].get<std::string>() + ",com.apple.mgmt.x," + j["magic"].get<std::string>() + "," + j["token"].get<std::string>() + "\n";
+  const std::string row = j["id"].get<std::string>() + ",com.apple.mgmt.x," + j["magic"].get<std::string>() + "," +
+                          j["token"].get<std::string>() + "\n";
   EXPECT_NE(csv.find(row), std::string::npos);
 }
 

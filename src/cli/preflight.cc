@@ -112,6 +112,14 @@ Result<void> check_certificate(const PushOptions& options, std::int64_t now_unix
 
 }  // namespace
 
+void wipe_secrets(CredentialOptions& credential) {
+  for (std::string* secret :
+       {&credential.key_pem, &credential.key_password, &credential.pkcs12, &credential.pkcs12_password}) {
+    explicit_bzero(secret->data(), secret->size());
+    secret->clear();
+  }
+}
+
 std::string topic_refusal(const tls::CertificateFacts& facts, PushType type, std::string_view topic) {
   if (facts.uid.empty() && facts.topics.empty()) return {};  // nothing to compare with
   if (topic == facts.uid || std::find(facts.topics.begin(), facts.topics.end(), topic) != facts.topics.end()) return {};

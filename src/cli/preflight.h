@@ -32,6 +32,9 @@ struct Preflight {
 
 Result<Preflight> run_preflight(const PushOptions& options, std::int64_t now_unix_s);
 
+// Overwrites and empties the key and the passwords.
+void wipe_secrets(CredentialOptions& credential);
+
 // "" or why the certificate cannot send to this topic, naming both.
 std::string topic_refusal(const tls::CertificateFacts& facts, PushType type, std::string_view topic);
 

@@ -230,7 +230,7 @@ int send(const PushOptions& options, Preflight& preflight) {
   if (!engine.ok()) return fail(Exit::failed, engine.error().message);
   auto credential = (*engine)->add_credential(preflight.credential);
   if (!credential.ok()) return fail(Exit::bad_input, credential.error().message);
-  preflight.credential = CredentialOptions{};  // the secrets are the engine's now
+  wipe_secrets(preflight.credential);  // the engine has its own copy, and wipes it
   std::unique_ptr<PushMetrics> metrics;
   if (!options.metrics.empty()) {
     auto started = PushMetrics::start(options.metrics, **engine);

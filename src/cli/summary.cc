@@ -87,7 +87,7 @@ Usage usage() {
 
 Exit exit_of(const Tally& tally, const RunEnd& end) {
   if (!end.own_error.empty()) return Exit::failed;
-  if (end.interrupted) return Exit::interrupted;
+  if (end.interrupted && end.resume_line != 0) return Exit::interrupted;  // else all was sent before the signal came
   if (end.gave_up) return Exit::cannot_connect;
   if (!end.input_error.empty()) return Exit::bad_input;
   if (end.submitted == 0 && end.input_rejects != 0) return Exit::bad_input;

@@ -274,6 +274,8 @@ TEST(Summary, ExitCodes) {
   end.gave_up = true;
   EXPECT_EQ(exit_of(tally, end), Exit::cannot_connect);
   end.interrupted = true;
+  EXPECT_EQ(exit_of(tally, end), Exit::cannot_connect) << "nothing is left to resume";
+  end.resume_line = 3;
   EXPECT_EQ(exit_of(tally, end), Exit::interrupted);
   end.own_error = "disk full";
   EXPECT_EQ(exit_of(tally, end), Exit::failed);

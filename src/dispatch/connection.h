@@ -79,6 +79,7 @@ struct Connection {
   bool sending = false;
   bool dirty = false;                   // in the shard's list of connections to flush
   bool proven = false;                  // an answer was read: the endpoint works
+  bool goaway_counted = false;          // as a failed dial, once
   bool has_deferred = false;
   bool close_after_send = false;        // closing, but a last GOAWAY and close_notify are still going out
   bool dial_open = false;               // holds a place in the process-wide budget of dials
@@ -87,6 +88,11 @@ struct Connection {
   std::int64_t answer_deadline_mono_ns = base::kNever;  // when an open stream is due
   std::int64_t last_answer_mono_ns = 0;
   std::uint32_t in_flight = 0;
+
+  // Since when its credential was unreachable as the SETTINGS came: SETTINGS alone prove nothing, and if this
+  // connection goes before its first answer, that time goes on.
+  std::int64_t unreachable_before_mono_ns = base::kNever;
+  std::int64_t unreachable_before_wall_ns = 0;
 
   // Template index * 2 + collapse -> prepared list + 1; 0: not prepared on this connection yet.
   std::vector<std::uint32_t> prepared;

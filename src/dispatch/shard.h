@@ -105,7 +105,7 @@ class Shard {
   void begin_close(base::Handle handle, Connection& connection, ConnectionInput input);
   void emit_close(base::Handle handle, Connection& connection);
   void mark_changed(Credential& credential) { credential.changed = any_changed_ = true; }
-  void count_failure(Credential& credential, tls::Cause cause, std::string text);
+  void count_failure(Credential& credential, const Connection& connection, tls::Cause cause, std::string text);
   void settle_dial(base::Handle handle, Connection& connection);
   void mark_dirty(base::Handle handle, Connection& connection);
   void flush(base::Handle handle, Connection& connection);

@@ -158,7 +158,9 @@ void Shard::h2_receive(base::Handle handle, Connection& connection) {
           connection.stage_deadline_mono_ns = base::kNever;
           settle_dial(handle, connection);
           ++counters_.connections_opened;
-          credential.unreachable_since_mono_ns = base::kNever;
+          connection.unreachable_before_mono_ns =
+              std::exchange(credential.unreachable_since_mono_ns, base::kNever);
+          connection.unreachable_before_wall_ns = credential.unreachable_since_wall_ns;
           credential.unreachable_since_wall_ns = 0;
           credential.gave_up = false;
           mark_changed(credential);
@@ -202,8 +204,11 @@ void Shard::on_goaway(base::Handle handle, Connection& connection, const h2::Eve
   connection.apply(ConnectionInput::goaway);
   connection.stage_deadline_mono_ns = base::kNever;
   settle_dial(handle, connection);
-  if (event.error_code != 0 && !connection.proven) {
-    count_failure(credential, tls::Cause::none, std::move(text));
+  // Without an error too, if no answer can come: a server that sends every new connection away must not be
+  // dialled without end.
+  const bool sent_away = event.error_code != 0 || connection.in_flight == 0 || event.last_stream_id == 0;
+  if (!connection.proven && sent_away && !std::exchange(connection.goaway_counted, true)) {
+    count_failure(credential, connection, tls::Cause::none, std::move(text));
   } else {
     // A small random wait, so that a GOAWAY to every connection does not bring them all back at once.
     const std::int64_t wait = static_cast<std::int64_t>(
@@ -232,13 +237,13 @@ void Shard::lose(base::Handle handle, Connection& connection, tls::Cause cause, 
           prng_.below(static_cast<std::uint64_t>(std::max<std::int64_t>(credential.config->backoff_min_ns, 1))));
       credential.next_dial_mono_ns = std::max(credential.next_dial_mono_ns, now_.mono_ns + wait);
     } else {
-      count_failure(credential, cause, std::move(text));
+      count_failure(credential, connection, cause, std::move(text));
     }
   }
   begin_close(handle, connection, ConnectionInput::fail);
 }
 
-void Shard::count_failure(Credential& credential, tls::Cause cause, std::string text) {
+void Shard::count_failure(Credential& credential, const Connection& connection, tls::Cause cause, std::string text) {
   ++counters_.dials_failed;
   credential.failures = std::min(credential.failures + 1, 30u);
   credential.same_cause = cause == credential.last_cause ? credential.same_cause + 1 : 1;
@@ -250,8 +255,9 @@ void Shard::count_failure(Credential& credential, tls::Cause cause, std::string 
   }
   if (!other_open) {
     if (credential.unreachable_since_mono_ns == base::kNever) {
-      credential.unreachable_since_mono_ns = now_.mono_ns;
-      credential.unreachable_since_wall_ns = now_.wall_ns;
+      const bool goes_on = connection.unreachable_before_mono_ns != base::kNever;
+      credential.unreachable_since_mono_ns = goes_on ? connection.unreachable_before_mono_ns : now_.mono_ns;
+      credential.unreachable_since_wall_ns = goes_on ? connection.unreachable_before_wall_ns : now_.wall_ns;
     }
     if (definite(cause) && credential.same_cause >= kDefiniteFailuresMax) credential.gave_up = true;
   }

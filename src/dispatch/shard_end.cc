@@ -56,6 +56,9 @@ void Shard::on_answer(Connection& connection, const h2::Answer& answer) {
     credential.failures = 0;
     credential.same_cause = 0;
     credential.last_cause = tls::Cause::none;
+    for (const base::Handle each : credential.connections) {
+      connections_[each].unreachable_before_mono_ns = base::kNever;
+    }
     // A dial beside this connection may have failed before it had answered anything; that says no more.
     if (credential.unreachable_since_mono_ns != base::kNever || credential.gave_up) {
       credential.unreachable_since_mono_ns = base::kNever;

@@ -239,6 +239,33 @@ TEST(Goaway, WithAnErrorBeforeAnyAnswerCountsAsAFailedDial) {
   world.finish();
 }
 
+TEST(Goaway, FromEveryNewConnectionBacksOffAndTheTryingEnds) {
+  World world;
+  CredentialConfig config = World::plain_credential();
+  config.backoff_min_ns = 100 * kMs;
+  config.backoff_max_ns = 5 * kSec;
+  config.give_up_ns = 20 * kSec;
+  world.add_credential(config);
+  world.add_template(PayloadForm::fixed, "{}");
+  world.on_dial = [](std::uint32_t) { return Dial::raw; };
+  world.push();
+  std::size_t told = 0;
+  for (const std::int64_t end = world.now() + 40 * kSec; world.pending() != 0 && world.now() < end;) {
+    world.run(5 * kMs);
+    // A server on its way out: it takes the connection, then sends it away before any request.
+    for (Link* link : world.usable_links()) {
+      if (link->number < told) continue;
+      told = link->number + 1;
+      world.inject(*link, frames::settings({}) + frames::goaway(0, 0));
+    }
+  }
+  ASSERT_EQ(world.pending(), 0u);
+  EXPECT_EQ(world.outcome(1).end, End::failed);
+  EXPECT_EQ(world.outcome(1).reason, Reason::cannot_connect);
+  EXPECT_LT(world.dial_times.size(), 40u);
+  world.finish();
+}
+
 // --- refusals and resets
 
 TEST(Refused, IsReplayedWithTheSameIdAndNoDoubt) {

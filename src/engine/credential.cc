@@ -84,7 +84,7 @@ Result<std::shared_ptr<const CredentialEntry>> make_credential(const CredentialO
   const Bound bounds[] = {
       {"port", o.port, 1, 65'535},
       {"connections_max", o.connections_max, 1, shared.options.connections_max},
-      {"span", o.span, 0, shared.options.shards},
+      {"span", o.span, 0, std::min(shared.options.shards, o.connections_max)},
       {"streams_max", o.streams_max, 1, 100'000},
       {"connect_timeout_ms", o.connect_timeout_ms, 10, 3'600'000},
       {"handshake_timeout_ms", o.handshake_timeout_ms, 10, 3'600'000},

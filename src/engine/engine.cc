@@ -136,8 +136,15 @@ std::size_t Engine::poll(std::span<Outcome> out) {
 
 std::size_t Engine::wait(std::span<Outcome> out, int timeout_ms) {
   const std::int64_t deadline = deadline_in(timeout_ms);
-  for (;;) {
-    if (const std::size_t taken = poll(out); taken != 0 || out.empty()) return taken;
+  for (bool slept = false;; slept = true) {
+    if (const std::size_t taken = poll(out); taken != 0 || out.empty()) {
+      // Our read took the signal, and there may be more than we do: another thread that waits must not sleep on.
+      if (slept && taken == out.size()) {
+        const std::uint64_t one = 1;
+        [[maybe_unused]] const ssize_t written = ::write(impl_->shared.outcome_fd, &one, sizeof(one));
+      }
+      return taken;
+    }
     const std::int64_t left_ns = deadline - io::clock_now().mono_ns;
     if (left_ns <= 0) return 0;
     pollfd entry{impl_->shared.outcome_fd, POLLIN, 0};

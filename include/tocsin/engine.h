@@ -74,6 +74,8 @@ struct EngineStats {
   std::uint64_t records_sent = 0;         // TLS records' worth of writes: one per connection and batch
   std::uint64_t inbox_wakes = 0;
   std::uint64_t queue_bytes = 0;          // bytes of payloads waiting
+  std::uint64_t unread = 0;               // outcomes ended and not yet polled
+  std::uint64_t inside = 0;               // places of pushes_max in use: waiting, in flight and unread
   std::string tls_crypto;                 // "ipsec-mb (avx512)", "wolfssl"
   std::vector<CredentialStats> credentials;
 };
@@ -115,7 +117,8 @@ class TOCSIN_API Engine {
   bool drain(int timeout_ms);
 
   // Ends now: pushes not written are returned, those in flight get `grace_ms` for their answers and are then
-  // failed as unknown. Outcomes stay readable by poll. Idempotent.
+  // unknown. Outcomes stay readable by poll, also meanwhile. Idempotent; called again from another thread with less
+  // grace, it brings the end nearer. A name being resolved is waited for (as long as the system's resolver takes).
   void stop(int grace_ms = 0);
 
   EngineStats stats() const;

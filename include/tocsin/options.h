@@ -98,9 +98,8 @@ struct CredentialOptions {
   // Default 4; 1 to connections_max.
   unsigned connections_max = 4;
 
-  // Home shards: how many shards this credential's pushes are spread over. Default 0: as many as there are
-  // shards, but no more than connections_max, so that a small tenant stays on few shards; at most
-  // EngineOptions::shards and connections_max, since each home shard needs a connection of its own.
+  // Home shards: how many shards this credential's pushes are spread over, so that small tenants cost few
+  // connections. Default 0: one. At most EngineOptions::shards, and at most connections_max (each home shard needs one).
   unsigned span = 0;
 
   // Streams we are willing to open on one connection, whatever the peer allows. Default 1,000; 1 to 100,000.

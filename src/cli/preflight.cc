@@ -141,6 +141,7 @@ Result<Preflight> run_preflight(const PushOptions& options, std::int64_t now_uni
   c.port = options.endpoint.port;
   c.tls_name = options.tls_name;
   c.connections_max = options.connections;
+  c.span = options.shards;  // one credential: every shard is to work
   c.streams_max = options.streams;
   c.connect_timeout_ms = c.handshake_timeout_ms = static_cast<unsigned>(options.connect_timeout_ms);
   c.connect_give_up_ms = static_cast<unsigned>(options.give_up_ms);

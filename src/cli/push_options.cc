@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "apns/request.h"
@@ -273,6 +274,10 @@ std::string check_relations(const PushOptions& o) {
     return "--alert, --title, --subtitle, --sound and --badge make an alert; --push-type asks for another type";
   }
   if (o.priority && *o.priority != 10 && *o.priority != 5 && *o.priority != 1) return "--priority is 10, 5 or 1";
+  if (o.shards > o.connections) {
+    return fmt::format("--shards {} needs at least as many --connections (now {}): each shard has its own", o.shards,
+                       o.connections);
+  }
   if (o.connect_timeout_ms < 10 || o.connect_timeout_ms > 3'600'000) return "--connect-timeout is from 10ms to 1h";
   if (o.give_up_ms > 3'600'000 * 24) return "--give-up is at most 1d; 0 never gives up";
   if (o.grace_ms > 3'600'000) return "--grace is at most 1h";

@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <ctime>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -39,6 +40,7 @@ void PushRun::run() {
     collect(parts_.engine.poll(outcomes_));
     tick();
     if (interrupted() && !end_.interrupted) stop_for_signal();
+    if (interrupted_twice() && end_.interrupted && !std::exchange(hurried_, true)) parts_.engine.stop(0);
     if (worked_) continue;
     const int wait_ms = pacer_.on() ? pacer_.wait_ms() : 5;
     collect(parts_.engine.wait(outcomes_, wait_ms));
@@ -199,9 +201,15 @@ void PushRun::stop_for_signal() {
     not_sent(slots_.line(slot));
     slots_.give_back(slot);
   }
-  say(fmt::format("stopping: waiting up to {} for answers to what is in flight; press Ctrl-C again to end at once",
+  say(fmt::format("stopping: waiting up to {} for answers to what is in flight; press Ctrl-C again not to wait",
                   format_seconds(static_cast<double>(options_.grace_ms) / 1000)));
-  parts_.engine.stop(static_cast<int>(options_.grace_ms));
+  begin_stop();
+}
+
+// On a thread of its own, so that outcomes are read and written while answers are awaited.
+void PushRun::begin_stop() {
+  if (stopper_.joinable()) return;
+  stopper_ = std::thread([this] { parts_.engine.stop(static_cast<int>(options_.grace_ms)); });
 }
 
 // A cause of this side (disk full): what is in flight is awaited, the rest is not sent.
@@ -214,10 +222,11 @@ void PushRun::own_error(const Error& error) {
     not_sent(slots_.line(slot));
     slots_.give_back(slot);
   }
-  if (error.code != Code::stopped) parts_.engine.stop(static_cast<int>(options_.grace_ms));
+  if (error.code != Code::stopped) begin_stop();
 }
 
 void PushRun::finish() {
+  if (stopper_.joinable()) stopper_.join();
   parts_.progress.finish();
   if (const std::string warning = parts_.input.take_warning(); !warning.empty()) say("warning: " + warning);
   if (auto flushed = parts_.out.flush(); !flushed.ok()) own_error(flushed.error());
@@ -231,6 +240,7 @@ void PushRun::finish() {
   end_.resume_line = first_unsent_ != 0 ? first_unsent_ : unread;
   if (first_unsent_ != 0) end_.sent_behind_resume = last_line_ + 1 - first_unsent_ - unsent_;
   if (parts_.metrics != nullptr) parts_.metrics->publish(tally_);
+  if (stopper_.joinable()) stopper_.join();  // a last write may have failed and begun it
 }
 
 }  // namespace tocsin::cli

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include <tocsin/engine.h>
@@ -62,6 +63,7 @@ class PushRun {
   void tick();
   void stop_reading();
   void stop_for_signal();
+  void begin_stop();
   void finish();
   void reject(const Reject& reject);
   void not_sent(std::uint64_t line);
@@ -83,6 +85,8 @@ class PushRun {
   RunEnd end_;
   bool reading_ = true;
   bool worked_ = false;
+  bool hurried_ = false;            // the second signal was acted on
+  std::thread stopper_;             // waits in Engine::stop for the grace
   std::uint64_t taken_ = 0;         // records, for --limit
   std::uint64_t first_unsent_ = 0;  // lowest line that was taken and not sent, 0: none
   std::uint64_t unsent_ = 0;        // how many

@@ -15,7 +15,7 @@ std::atomic<int> g_signals{0};
 static_assert(std::atomic<int>::is_always_lock_free, "touched by a signal handler");
 
 void on_signal(int) {
-  if (g_signals.fetch_add(1) == 0) return;
+  if (g_signals.fetch_add(1) < 2) return;
   _exit(exit_number(Exit::interrupted));
 }
 
@@ -31,5 +31,7 @@ void install_signals() {
 }
 
 bool interrupted() { return g_signals.load() != 0; }
+
+bool interrupted_twice() { return g_signals.load() > 1; }
 
 }  // namespace tocsin::cli

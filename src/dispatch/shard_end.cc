@@ -37,7 +37,7 @@ void Shard::on_answer(Connection& connection, const h2::Answer& answer) {
   --connection.in_flight;
   --counters_.in_flight;
 
-  if (answer.kind == h2::AnswerKind::broken) {
+  if (answer.kind == h2::AnswerKind::broken && !answer.headers_seen) {
     stream_lost(slot, true, Reason::bad_answer, "the answer breaks HTTP rules");
     return;
   }
@@ -49,7 +49,7 @@ void Shard::on_answer(Connection& connection, const h2::Answer& answer) {
     }
     return;
   }
-  // A final :status counts even if the body behind it was cut off.
+  // A final :status counts even if what came behind it was cut off or broken (invariant 1).
   if (!connection.proven) {
     connection.proven = true;
     Credential& credential = credentials_[connection.credential];
@@ -127,15 +127,32 @@ void Shard::stream_lost(std::uint32_t slot, bool processed_possible, Reason reas
 
 void Shard::sweep(Connection& connection, Reason reason, std::string_view text) {
   if (connection.h2 == nullptr || connection.in_flight == 0) return;
+  // Streams that ended while nothing was being read have their answers waiting in the session.
+  answers_.clear();
+  h2_events_.clear();
+  static_cast<void>(connection.h2->receive({}, answers_, h2_events_));
+  for (const h2::Answer& answer : answers_) on_answer(connection, answer);
   orphans_.clear();
   connection.h2->open_tags(orphans_);
   TOCSIN_ASSERT(orphans_.size() == connection.in_flight);
   // Oldest first in the queue again: push_front in falling order of stream id.
   std::sort(orphans_.begin(), orphans_.end(),
             [](const h2::Orphan& a, const h2::Orphan& b) { return a.stream_id > b.stream_id; });
-  counters_.in_flight -= connection.in_flight;
-  connection.in_flight = 0;
-  for (const h2::Orphan& orphan : orphans_) stream_lost(static_cast<std::uint32_t>(orphan.tag), true, reason, text);
+  for (const h2::Orphan& orphan : orphans_) {
+    if (orphan.status != 0) {  // answered, and only the rest of the answer was lost
+      h2::Answer answer;
+      answer.tag = orphan.tag;
+      answer.stream_id = orphan.stream_id;
+      answer.kind = h2::AnswerKind::reset;
+      answer.headers_seen = true;
+      answer.status = orphan.status;
+      on_answer(connection, answer);
+      continue;
+    }
+    --connection.in_flight;
+    --counters_.in_flight;
+    stream_lost(static_cast<std::uint32_t>(orphan.tag), true, reason, text);
+  }
 }
 
 }  // namespace tocsin::dispatch

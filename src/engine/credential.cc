@@ -127,8 +127,7 @@ Result<std::shared_ptr<const CredentialEntry>> make_credential(const CredentialO
                 : !entry->facts.subject.empty() ? entry->facts.subject
                                                 : o.host;
   const unsigned shards = shared.options.shards;
-  // By default no more shards than connections: each home shard needs one of its own.
-  entry->span = o.span != 0 ? o.span : std::min(shards, o.connections_max);
+  entry->span = std::max(1u, o.span);
   entry->home = static_cast<unsigned>(base::mix64(index) % shards);
 
   dispatch::CredentialConfig config;

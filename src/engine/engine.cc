@@ -131,6 +131,7 @@ std::size_t Engine::poll(std::span<Outcome> out) {
     taken = shared.outcomes.try_dequeue_bulk(out.data(), out.size());
   }
   shared.inside.give(taken);
+  shared.read.fetch_add(taken, std::memory_order_relaxed);
   return taken;
 }
 
@@ -179,18 +180,23 @@ bool Engine::drain(int timeout_ms) {
 }
 
 void Engine::stop(int grace_ms) {
-  const std::lock_guard lock(impl_->stop_mutex);
-  if (impl_->stopped) return;
-  impl_->stopped = true;
   engine::Shared& shared = impl_->shared;
+  const std::int64_t deadline = deadline_in(grace_ms);
   shared.closed_to_pushes.store(true, std::memory_order_seq_cst);
   // A submit() that began before the door closed finishes its enqueue; then nothing new can reach a shard.
   while (shared.submitting.load(std::memory_order_seq_cst) != 0) std::this_thread::yield();
-  const std::int64_t deadline = deadline_in(grace_ms);
-  for (auto& worker : impl_->workers) worker->post_stop(deadline);
+  {
+    // Not held while waiting: a second call with less grace must be able to bring the end nearer.
+    const std::lock_guard lock(impl_->stop_mutex);
+    if (impl_->stopped) return;
+    for (auto& worker : impl_->workers) worker->post_stop(deadline);
+  }
   for (auto& worker : impl_->workers) {
     while (!worker->at_rest()) std::this_thread::sleep_for(kPollPause);
   }
+  const std::lock_guard lock(impl_->stop_mutex);
+  if (impl_->stopped) return;
+  impl_->stopped = true;
   shared.resolver.reset();
   for (auto& worker : impl_->workers) worker->join();
 }
@@ -218,6 +224,8 @@ EngineStats Engine::stats() const {
     stats.queue_bytes += worker->byte_credits().used();
     stats.waiting += worker->credits().used();
   }
+  stats.inside = shared.inside.used();
+  stats.unread = stats.outcomes - std::min(stats.outcomes, shared.read.load(std::memory_order_relaxed));
   // Inbox and queue: what is inside the shards and not in flight. The two are read apart and may be a batch out of step.
   stats.waiting -= std::min(stats.waiting, stats.in_flight);
 

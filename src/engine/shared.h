@@ -63,6 +63,7 @@ struct Shared {
   int outcome_fd = -1;
   std::atomic<std::uint64_t> submitted{0};      // taken by submit
   std::atomic<std::uint64_t> ended{0};          // outcomes queued
+  std::atomic<std::uint64_t> read{0};           // outcomes polled
   std::atomic<bool> closed_to_pushes{false};    // draining or stopped
   std::atomic<int> submitting{0};               // submit() calls under way
 

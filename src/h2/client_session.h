@@ -85,6 +85,7 @@ struct Event {
 struct Orphan {
   std::uint64_t tag = 0;
   std::int32_t stream_id = 0;
+  std::uint16_t status = 0;  // of a final header block that was read (its body was still to come), else 0
 };
 
 class ClientSession {

@@ -59,7 +59,8 @@ class Nghttp2Client final : public ClientSession {
   }
   void open_tags(std::vector<Orphan>& out) const override {
     table_.for_each([&](const ClientStream& stream) {
-      if (!stream.settled) out.push_back({stream.tag, stream.id});
+      if (stream.settled) return;
+      out.push_back({stream.tag, stream.id, stream.final_seen ? stream.status : std::uint16_t{0}});
     });
   }
 

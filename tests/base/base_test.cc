@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <cctype>
 #include <set>
 
 #include "base/bytes.h"
@@ -64,6 +65,22 @@ TEST(Hex, RefusesEveryCharacterThatIsNoDigitInEitherPlace) {
   EXPECT_FALSE(hex_decode("abc", out));
   EXPECT_EQ(hex_first_bad("12g4"), 2u);
   EXPECT_EQ(hex_first_bad("1234"), std::string_view::npos);
+}
+
+TEST(Hex, LongTextIsJudgedCharacterByCharacter) {
+  // Every character in every place of a text long enough for the wide path and its rest.
+  for (std::size_t place = 0; place < 36; ++place) {
+    for (int c = 0; c < 256; ++c) {
+      std::string text(36, 'b');
+      text[place] = static_cast<char>(c);
+      std::array<std::uint8_t, 18> out{};
+      const bool digit = std::isxdigit(c) != 0;
+      ASSERT_EQ(hex_decode(text, out.data()), digit) << place << " " << c;
+      if (!digit) continue;
+      for (auto& t : text) t = static_cast<char>(std::tolower(t));
+      ASSERT_EQ(hex_encode(out), text) << place << " " << c;
+    }
+  }
 }
 
 TEST(Uuid, FormatsAndParsesTheCanonicalForm) {

@@ -8,9 +8,9 @@
 namespace tocsin::dispatch {
 namespace {
 
-// Requests handed to a session at once. Large enough to fill TLS records (about 88 MDM requests each) many
-// times over, small enough that the request array stays in the second-level cache.
-constexpr std::uint32_t kBatchMax = 1024;
+// Requests handed to a session at once: few enough that their array stays in the first-level cache. What is
+// written piles up in one buffer until the flush, so TLS records fill whatever this number is.
+constexpr std::uint32_t kBatchMax = 64;
 
 // Stream ids are odd and end at 2^31 - 1; a connection this near the end is replaced.
 constexpr std::int32_t kStreamIdRotate = 0x7fffff00;

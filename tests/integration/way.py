@@ -151,6 +151,22 @@ class Running(Case):
         self.assertEqual((summary["unknown"], summary["returned"], summary["resume_line"]), (100, 400, 101))
         self.assertEqual([o["outcome"] for o in self.lines(out)].count("unknown"), 100)
 
+    def test_a_second_signal_does_not_wait_and_loses_nothing(self):
+        server = self.mock("--delay", "1h", "--drain", "1ms", "--streams-max", "100")
+        fleet = self.fleet(500, server.topic, 8)
+        out = self.path("out.ndjson")
+        child = self.start(server, fleet, "--out", out, "--grace", "1h", "--connections", "1")
+        self.assertTrue(harness.wait_until(lambda: server.totals()["requests"] == 100))
+        child.send_signal(signal.SIGINT)
+        time.sleep(0.3)  # the two must not merge into one pending signal
+        self.assertIsNone(child.poll(), "the first signal waits for answers")
+        child.send_signal(signal.SIGINT)
+        text, _ = child.communicate(timeout=harness.SECONDS)
+        self.assertEqual(child.returncode, 130)
+        summary = json.loads(text.splitlines()[-1])
+        self.assertEqual((summary["unknown"], summary["returned"], summary["resume_line"]), (100, 400, 101))
+        self.assertEqual(len(self.lines(out)), 500)
+
     def test_rate_is_kept(self):
         server = self.mock()
         fleet = self.fleet(2000, server.topic, 8)

@@ -106,6 +106,36 @@ TEST(Answers, ThatBreakHttpRulesLeaveTheFateUnknown) {
   world.finish();
 }
 
+TEST(Answers, AStatusThatWasReadCountsWhateverBreaksBehindIt) {
+  World world;
+  world.add_default();
+  first_is_raw(world);
+  PushSpec once;
+  once.policy = Policy::at_most_once;
+  world.push(once);
+  world.push();
+  world.push();
+  world.run(20 * kMs);
+  world.inject(world.link(0), frames::settings({}));
+  world.run(20 * kMs);
+  ASSERT_EQ(raw_requests(world.link(0)), (std::vector<std::int32_t>{1, 3, 5}));
+  world.ledger[1] = world.ledger[2] = 1;
+  // 200 without END_STREAM: the first is followed by trailers that may not hold a :status, the second by the
+  // connection's end. The third got no answer at all.
+  world.inject(world.link(0), frames::headers(1, kOk, false) + frames::headers(3, kOk, false) + frames::headers(1, kOk, true));
+  world.run(20 * kMs);
+  EXPECT_EQ(world.outcome(1).end, End::accepted);
+  world.inject(world.link(0), frames::frame(frames::kData, 0, 0, "x"));  // DATA on stream 0 ends the connection
+  ASSERT_TRUE(world.run_until_ended(5 * kSec));
+  EXPECT_EQ(world.outcome(2).end, End::accepted);
+  EXPECT_EQ(world.outcome(2).status, 200);
+  EXPECT_EQ(world.outcome(2).attempts, 1) << "not sent again";
+  EXPECT_EQ(world.outcome(3).end, End::accepted);
+  EXPECT_EQ(world.outcome(3).attempts, 2);
+  EXPECT_EQ(world.outcome(3).flags, kPossiblyDoubled);
+  world.finish();
+}
+
 // --- GOAWAY
 
 TEST(Goaway, WithQueuedAndInFlightWork) {

@@ -318,6 +318,32 @@ TEST(Stop, GraceLetsAnswersCome) {
   EXPECT_EQ(server->totals().accepted, 200u);
 }
 
+TEST(Stop, ASecondCallWithLessGraceBringsTheEndNearer) {
+  mockd::Options options = mock_options();
+  options.gateway.delay_ns = 600 * base::kSecond;
+  const auto server = serve(std::move(options));
+  const Rig rig(EngineOptions{}, credential_options(port_of(server->address())));
+  auto submitter = rig.engine->submitter().value();
+  Batch batch = rig.batch(0, 50);
+  ASSERT_EQ(submitter.submit(batch.pushes).taken, 50u);
+  const auto limit = Clock::now() + std::chrono::seconds(10);
+  while (rig.engine->stats().in_flight < 50 && Clock::now() < limit) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  std::atomic<bool> ended{false};
+  std::thread patient([&] {
+    rig.engine->stop(600'000);
+    ended = true;
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  EXPECT_FALSE(ended) << "it waits for answers";
+  EXPECT_EQ(rig.engine->stats().inside, 50u);
+  rig.engine->stop(0);
+  patient.join();
+  EXPECT_EQ(rig.engine->stats().unread, 50u);
+  for (const Outcome& o : rig.collect(50)) EXPECT_EQ(o.end, End::unknown);
+  EXPECT_EQ(rig.engine->stats().unread, 0u);
+  EXPECT_EQ(rig.engine->stats().inside, 0u);
+}
+
 TEST(Engines, TwoInOneProcessKeepApart) {
   const auto one = serve(mock_options());
   const auto two = serve(mock_options());

@@ -51,6 +51,7 @@ std::string PushMetrics::page(const EngineStats& stats, const Tally& tally) {
   out.add(Metric::batches_sent, stats.records_sent);
   out.add(Metric::inbox_wakes, stats.inbox_wakes);
   out.add(Metric::queue_bytes, stats.queue_bytes);
+  out.add(Metric::outcomes_unread, stats.unread);
   for (const auto& c : stats.credentials) {
     if (c.not_after_unix_s != 0)
       out.add(Metric::certificate_not_after, static_cast<std::uint64_t>(c.not_after_unix_s), {{"topic", topic(c)}});

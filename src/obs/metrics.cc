@@ -33,6 +33,7 @@ constexpr std::array<MetricInfo, kMetrics> kTable{{
     {Metric::batches_sent, "tocsin_batches_sent_total", counter, "Writes: one per connection and batch."},
     {Metric::inbox_wakes, "tocsin_inbox_wakes_total", counter, "Wake-ups of shards by submitters."},
     {Metric::queue_bytes, "tocsin_queue_bytes", gauge, "Bytes of per-push payloads waiting."},
+    {Metric::outcomes_unread, "tocsin_outcomes_unread", gauge, "Outcomes ended and not yet read."},
     {Metric::certificate_not_after, "tocsin_certificate_not_after_seconds", gauge,
      "End of the push certificate's validity, Unix time."},
     {Metric::mock_requests, "tocsin_mock_requests_total", counter, "Requests judged by the mock."},

@@ -37,6 +37,7 @@ enum class Metric : std::uint8_t {
   batches_sent,
   inbox_wakes,
   queue_bytes,
+  outcomes_unread,
   certificate_not_after,
   // The mock.
   mock_requests,

@@ -12,6 +12,7 @@
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 namespace tocsin::io {
@@ -55,6 +56,18 @@ Error cannot_resolve(const std::string& host, const std::string& why) {
   return {Code::io, "cannot resolve '" + host + "': " + why};
 }
 
+// The loopback addresses, for a machine whose files do not know "localhost": RFC 6761 section 6.3 has resolvers
+// answer it themselves.
+Result<std::vector<Address>> loopback(std::uint16_t port) {
+  std::vector<Address> out;
+  for (const char* literal : {"127.0.0.1:", "[::1]:"}) {
+    auto address = parse_address(literal + std::to_string(port));
+    if (!address) return address.error();
+    out.push_back(*address);
+  }
+  return out;
+}
+
 Result<std::vector<Address>> query(const std::string& host, std::uint16_t port) {
   // No AI_ADDRCONFIG: it drops "localhost" on a machine whose only interface is the loopback.
   addrinfo hints{};
@@ -64,6 +77,7 @@ Result<std::vector<Address>> query(const std::string& host, std::uint16_t port) 
   addrinfo* list = nullptr;
   const int code = ::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &list);
   const int error = errno;
+  if (code != 0 && ::strcasecmp(host.c_str(), "localhost") == 0) return loopback(port);
   if (code == EAI_AGAIN) {
     return cannot_resolve(host, "the name server did not answer; check /etc/resolv.conf and the network");
   }

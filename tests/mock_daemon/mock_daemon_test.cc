@@ -527,7 +527,7 @@ TEST(MockDaemon, NghttpSeesApplesSettings) {
   const std::string port = server->address().substr(server->address().rfind(':') + 1);
   std::ofstream(dir + "/body") << R"({"mdm":"m"})";
   const std::string text = run("timeout 10 nghttp -nv --cert=" + dir + "/push.pem --key=" + dir + "/push.key -d " + dir +
-                               "/body" + push_arguments("-H") + "https://localhost:" + port + "/3/device/" + hex_of(1));
+                               "/body" + push_arguments("-H") + "https://127.0.0.1:" + port + "/3/device/" + hex_of(1));
   for (const char* expected : {"SETTINGS_MAX_CONCURRENT_STREAMS(0x03):1000", "SETTINGS_INITIAL_WINDOW_SIZE(0x04):65535",
                                "SETTINGS_HEADER_TABLE_SIZE(0x01):4096", "SETTINGS_MAX_HEADER_LIST_SIZE(0x06):8000",
                                ":status: 200", "apns-id: "}) {
@@ -546,7 +546,7 @@ TEST(MockDaemon, H2loadManyStreamsOverManyConnections) {
   std::ofstream(dir + "/body") << R"({"mdm":"m"})";
   // h2load has no client certificate: every push is judged, booked and refused.
   const std::string text = run("timeout 60 h2load -n 20000 -c 8 -m 200 -d " + dir + "/body" + push_arguments("-H") +
-                               "https://localhost:" + port + "/3/device/" + hex_of(1));
+                               "https://127.0.0.1:" + port + "/3/device/" + hex_of(1));
   EXPECT_NE(text.find("20000 total, 20000 started, 20000 done"), std::string::npos) << text;
   EXPECT_NE(text.find("20000 4xx"), std::string::npos) << text;
   EXPECT_EQ(server->totals().by_reason["MissingProviderToken"], 20'000u);

@@ -14,25 +14,8 @@
 namespace tocsin::cli {
 namespace {
 
-struct Column {
-  std::string_view name;
-  std::uint32_t field;
-};
-// NanoMDM's names (push_magic, token_hex) beside ours.
-constexpr Column kColumns[] = {
-    {"token", kFieldToken},
-    {"token_hex", kFieldToken},
-    {"magic", kFieldMagic},
-    {"push_magic", kFieldMagic},
-    {"topic", kFieldTopic},
-    {"id", kFieldId},
-    {"payload", kFieldPayload},
-    {"push_type", kFieldPushType},
-    {"priority", kFieldPriority},
-    {"expiration", kFieldExpiration},
-    {"collapse_id", kFieldCollapseId},
-    {"apns_id", kFieldApnsId},
-};
+// NanoMDM's names beside ours.
+constexpr FieldName kAliases[] = {{"token_hex", kFieldToken}, {"push_magic", kFieldMagic}};
 
 std::string_view trimmed(std::string_view text) {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
@@ -157,10 +140,11 @@ LineParser::Took CsvParser::finish(Record&, Reject& reject) {
 LineParser::Took CsvParser::read_header(Reject& reject) {
   std::uint32_t seen = 0;
   for (const std::string_view name : fields_) {
-    std::uint32_t field = 0;
-    for (const Column& column : kColumns) {
-      if (column.name == name) field = column.field;
+    const FieldName* known = find_field(name);
+    for (const FieldName& alias : kAliases) {
+      if (alias.name == name) known = &alias;
     }
+    const std::uint32_t field = known != nullptr ? known->field : 0u;
     if (field == 0 && unknown_.size() < 512)
       unknown_ += fmt::format("{}\"{}\"", unknown_.empty() ? "" : ", ", name.substr(0, 64));
     if ((seen & field) != 0) {

@@ -15,30 +15,6 @@ namespace ondemand = simdjson::ondemand;
 
 constexpr std::size_t kUnknownNamed = 16;  // beyond these, unknown keys are ignored silently
 
-struct Key {
-  std::string_view name;
-  Field field;
-};
-constexpr Key kKeys[] = {
-    {"token", kFieldToken},
-    {"magic", kFieldMagic},
-    {"topic", kFieldTopic},
-    {"id", kFieldId},
-    {"payload", kFieldPayload},
-    {"push_type", kFieldPushType},
-    {"priority", kFieldPriority},
-    {"expiration", kFieldExpiration},
-    {"collapse_id", kFieldCollapseId},
-    {"apns_id", kFieldApnsId},
-};
-
-const Key* find_key(std::string_view name) {
-  for (const Key& key : kKeys) {
-    if (key.name == name) return &key;
-  }
-  return nullptr;
-}
-
 bool is_json_number(std::string_view text) {
   std::size_t at = 0;
   const auto digits = [&] {
@@ -172,7 +148,7 @@ LineParser::Took NdjsonParser::take(std::uint64_t number, std::string_view line,
     std::string_view name;
     if (const auto error = std::move(item).get(field)) return not_json(error);
     if (const auto error = field.unescaped_key().get(name)) return not_json(error);
-    const Key* key = find_key(name);
+    const FieldName* key = find_field(name);
     if (key == nullptr) {
       note_unknown(name);
       continue;

@@ -55,6 +55,14 @@ int run(int argc, char** argv) {
       return exit_number(Exit::done);
     };
   });
+  if (argc == 1) {
+    std::cerr << app.help();
+    return exit_number(Exit::usage);
+  }
+  if (argv[1][0] != '-' && app.get_subcommands([&](CLI::App* each) { return each->check_name(argv[1]); }).empty()) {
+    std::cerr << "tocsin: there is no command '" << argv[1] << "'; tocsin --help lists them\n";
+    return exit_number(Exit::usage);
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -227,7 +227,10 @@ int send(const PushOptions& options, Preflight& preflight) {
   }
   const EngineOptions engine_wanted = engine_options(options);
   auto engine = Engine::start(engine_wanted);
-  if (!engine.ok()) return fail(Exit::failed, engine.error().message);
+  if (!engine.ok()) {
+    const bool ours = engine.error().code != Code::invalid_argument;  // else an option, --cpus say, asks the impossible
+    return fail(ours ? Exit::failed : Exit::usage, engine.error().message);
+  }
   auto credential = (*engine)->add_credential(preflight.credential);
   if (!credential.ok()) return fail(Exit::bad_input, credential.error().message);
   wipe_secrets(preflight.credential);  // the engine has its own copy, and wipes it

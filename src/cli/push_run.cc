@@ -32,6 +32,10 @@ PushRun::PushRun(RunParts parts, const PushOptions& options)
   batch_.reserve(kBatch);
 }
 
+PushRun::~PushRun() {
+  if (stopper_.joinable()) stopper_.join();  // finish() may have met a full disk after it had joined
+}
+
 void PushRun::run() {
   while (reading_ || pending() || slots_.in_use() != 0) {
     worked_ = false;

@@ -42,6 +42,7 @@ struct RunParts {
 class PushRun {
  public:
   PushRun(RunParts parts, const PushOptions& options);
+  ~PushRun();
 
   // Until every push has its outcome.
   void run();

@@ -24,6 +24,25 @@ enum Field : std::uint32_t {
   kFieldApnsId = 1u << 9,
 };
 
+// Their names in NDJSON and in a CSV's header.
+struct FieldName {
+  std::string_view name;
+  Field field;
+};
+inline constexpr FieldName kFieldNames[] = {
+    {"token", kFieldToken},           {"magic", kFieldMagic},
+    {"topic", kFieldTopic},           {"id", kFieldId},
+    {"payload", kFieldPayload},       {"push_type", kFieldPushType},
+    {"priority", kFieldPriority},     {"expiration", kFieldExpiration},
+    {"collapse_id", kFieldCollapseId}, {"apns_id", kFieldApnsId},
+};
+constexpr const FieldName* find_field(std::string_view name) {
+  for (const FieldName& each : kFieldNames) {
+    if (each.name == name) return &each;
+  }
+  return nullptr;
+}
+
 struct Record {
   std::uint64_t line = 0;
   std::uint32_t present = 0;

@@ -111,21 +111,19 @@ bool Shard::tls_receive(base::Handle handle, Connection& connection, base::ByteV
   const tls::State state =
       connection.tls->receive(bytes, connection.plain_in, connection.wire[1 - connection.sending_index]);
   if (handshaking && (state == tls::State::open || state == tls::State::closed)) tls_opened(handle, connection);
-  if (state == tls::State::failed) {
-    const tls::Failure failure = connection.tls->failure();
-    lose(handle, connection, failure.cause, failure.text);
-    return false;
-  }
-  mark_dirty(handle, connection);
-  if (state == tls::State::closed) {
-    // What came before close_notify still counts.
+  if (state == tls::State::failed || state == tls::State::closed) {
+    // What was decrypted before the alert or close_notify is genuine: answers in it still count.
     if (connection.h2 != nullptr && !connection.plain_in.empty()) h2_receive(handle, connection);
-    if (Connection* still = connections_.find(handle)) {
-      lose(handle, *still, tls::Cause::none,
-           "the connection to " + credentials_[still->credential].config->authority + " was closed by the peer");
+    if (state == tls::State::failed) {
+      const tls::Failure failure = connection.tls->failure();
+      lose(handle, connection, failure.cause, failure.text);
+    } else {
+      lose(handle, connection, tls::Cause::none,
+           "the connection to " + credentials_[connection.credential].config->authority + " was closed by the peer");
     }
     return false;
   }
+  mark_dirty(handle, connection);
   return true;
 }
 

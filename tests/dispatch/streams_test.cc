@@ -136,6 +136,62 @@ TEST(Answers, AStatusThatWasReadCountsWhateverBreaksBehindIt) {
   world.finish();
 }
 
+// Passes bytes through until a marker comes: there the record "fails", as one with a bad MAC or a fatal alert would.
+class FailingChannel : public tls::Channel {
+ public:
+  static constexpr std::byte kMarker{0xfe};
+  tls::State start(base::ByteBuffer&) override { return state_ = tls::State::open; }
+  tls::State receive(base::ByteView wire, base::ByteBuffer& plain, base::ByteBuffer&) override {
+    const auto marker = std::find(wire.begin(), wire.end(), kMarker);
+    plain.append(wire.first(static_cast<std::size_t>(marker - wire.begin())));
+    if (marker != wire.end()) state_ = tls::State::failed;
+    return state_;
+  }
+  tls::State send(base::ByteView plain, base::ByteBuffer& wire) override {
+    wire.append(plain);
+    return state_;
+  }
+  void close(base::ByteBuffer&) override {}
+  tls::State state() const override { return state_; }
+  const tls::Failure& failure() const override { return failure_; }
+  tls::Facts facts() const override { return {}; }
+
+ private:
+  tls::State state_ = tls::State::handshaking;
+  tls::Failure failure_{tls::Cause::alert, "a fatal alert"};
+};
+
+class FailingContext : public tls::ClientContext {
+ public:
+  Result<std::unique_ptr<tls::Channel>> connect(std::string_view) override {
+    return std::unique_ptr<tls::Channel>(std::make_unique<FailingChannel>());
+  }
+};
+
+TEST(Answers, DecryptedBeforeTheChannelFailedStillCount) {
+  World world;
+  CredentialConfig config = World::plain_credential();
+  config.context = std::make_shared<FailingContext>();
+  world.add_credential(config);
+  world.add_template(PayloadForm::fixed, R"({"aps":{"alert":"x"}})");
+  first_is_raw(world);
+  PushSpec once;
+  once.policy = Policy::at_most_once;
+  world.push(once);
+  world.push(once);
+  world.run(20 * kMs);
+  world.inject(world.link(0), frames::settings({}));
+  world.run(20 * kMs);
+  ASSERT_EQ(raw_requests(world.link(0)), (std::vector<std::int32_t>{1, 3}));
+  world.ledger[1] = 1;
+  world.inject(world.link(0), frames::headers(1, kOk, true) + "\xfe");
+  ASSERT_TRUE(world.run_until_ended(5 * kSec));
+  EXPECT_EQ(world.outcome(1).end, End::accepted);
+  EXPECT_EQ(world.outcome(2).end, End::unknown);
+  EXPECT_EQ(world.outcome(2).reason, Reason::connection_lost);
+  world.finish();
+}
+
 // --- GOAWAY
 
 TEST(Goaway, WithQueuedAndInFlightWork) {

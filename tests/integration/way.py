@@ -167,6 +167,23 @@ class Running(Case):
         self.assertEqual((summary["unknown"], summary["returned"], summary["resume_line"]), (100, 400, 101))
         self.assertEqual(len(self.lines(out)), 500)
 
+    def test_a_full_disk_ends_the_run_and_says_so(self):
+        server = self.mock()
+        for count in (1, 20_000):  # met at the last flush, and in mid-run
+            fleet = self.fleet(count, server.topic, 8)
+            ran = self.push(fleet, "--out", "/dev/full", mock=server)
+            self.assertEqual(ran.code, 1, ran)
+            self.assertIn("No space left on device", ran.out + ran.err, ran)
+            self.assertEqual(ran.json["submitted"], sum(ran.json[end] for end in (
+                "accepted", "rejected", "expired", "failed", "unknown", "returned")), ran)
+
+    def test_what_the_command_line_has_wrong_is_usage(self):
+        for words, says in ((["bogus"], "'bogus'"), (["push", "x.ndjson", "--endpoint", "127.0.0.1:1", "--shards", "8"], "--connections"),
+                            ([], "Usage")):
+            ran = harness.run([harness.TOCSIN, *words])
+            self.assertEqual(ran.code, 2, ran)
+            self.assertIn(says, ran.err, ran)
+
     def test_rate_is_kept(self):
         server = self.mock()
         fleet = self.fleet(2000, server.topic, 8)

@@ -137,6 +137,12 @@ enum class Reason : std::uint16_t {
   stream_reset = 1003,          // RST_STREAM with another code; reason_text names the code
   engine_stopped = 1004,        // stop() before it was written or answered
   bad_answer = 1005,            // an answer without a usable :status
+  deadline_passed = 1006,       // the local deadline or apns-expiration ran out before it was sent
+  token_known_dead = 1007,      // APNs called this token unregistered before, and it was not registered since
+  cancelled_by_caller = 1008,   // the caller withdrew it
+  newer_push = 1009,            // superseded; superseded_by names the newer push
+  credential_stopped = 1010,    // APNs refuses this credential; reason_text has the cause
+  credential_removed = 1011,    // the credential was removed before it was sent
 };
 
 // Apple's spelling for 2 to 999 ("BadDeviceToken"), ours for 1000 and up ("CannotConnect"), "" for none,

@@ -26,20 +26,32 @@ struct Row {
   int number;
   int status;
   const char* name;
+  Retry retry = Retry::never;
+  Scope scope = Scope::push;
 };
 
 // Written out a second time, from Apple's table and push.h's stable numbers: a slip in one of them shows.
 constexpr Row kRows[] = {
-    {2, 400, "BadCollapseId"}, {3, 400, "BadDeviceToken"}, {4, 400, "BadExpirationDate"}, {5, 400, "BadMessageId"},
-    {6, 400, "BadPriority"}, {7, 400, "BadTopic"}, {8, 400, "DeviceTokenNotForTopic"}, {9, 400, "DuplicateHeaders"},
-    {10, 400, "IdleTimeout"}, {11, 400, "InvalidPushType"}, {12, 400, "MissingDeviceToken"}, {13, 400, "MissingTopic"},
-    {14, 400, "PayloadEmpty"}, {15, 400, "TopicDisallowed"}, {16, 403, "BadCertificate"},
-    {17, 403, "BadCertificateEnvironment"}, {18, 403, "ExpiredProviderToken"}, {19, 403, "Forbidden"},
-    {20, 403, "InvalidProviderToken"}, {21, 403, "MissingProviderToken"}, {22, 403, "UnrelatedKeyIdInToken"},
-    {23, 403, "BadEnvironmentKeyIdInToken"}, {24, 404, "BadPath"}, {25, 405, "MethodNotAllowed"},
-    {26, 410, "ExpiredToken"}, {27, 410, "Unregistered"}, {28, 413, "PayloadTooLarge"},
-    {29, 429, "TooManyProviderTokenUpdates"}, {30, 429, "TooManyRequests"}, {31, 500, "InternalServerError"},
-    {32, 503, "ServiceUnavailable"}, {33, 503, "Shutdown"},
+    {2, 400, "BadCollapseId"}, {3, 400, "BadDeviceToken", Retry::never, Scope::token}, {4, 400, "BadExpirationDate"},
+    {5, 400, "BadMessageId"}, {6, 400, "BadPriority"}, {7, 400, "BadTopic"},
+    {8, 400, "DeviceTokenNotForTopic", Retry::never, Scope::token}, {9, 400, "DuplicateHeaders"},
+    {10, 400, "IdleTimeout", Retry::elsewhere, Scope::connection}, {11, 400, "InvalidPushType"},
+    {12, 400, "MissingDeviceToken"}, {13, 400, "MissingTopic"}, {14, 400, "PayloadEmpty"},
+    {15, 400, "TopicDisallowed"}, {16, 403, "BadCertificate", Retry::never, Scope::credential},
+    {17, 403, "BadCertificateEnvironment", Retry::never, Scope::credential},
+    {18, 403, "ExpiredProviderToken", Retry::new_token, Scope::connection},
+    {19, 403, "Forbidden", Retry::never, Scope::credential},
+    {20, 403, "InvalidProviderToken", Retry::never, Scope::credential},
+    {21, 403, "MissingProviderToken", Retry::never, Scope::credential},
+    {22, 403, "UnrelatedKeyIdInToken", Retry::rebind, Scope::connection},
+    {23, 403, "BadEnvironmentKeyIdInToken", Retry::never, Scope::credential}, {24, 404, "BadPath"},
+    {25, 405, "MethodNotAllowed"}, {26, 410, "ExpiredToken", Retry::never, Scope::token},
+    {27, 410, "Unregistered", Retry::never, Scope::token}, {28, 413, "PayloadTooLarge"},
+    {29, 429, "TooManyProviderTokenUpdates", Retry::keep_token, Scope::credential},
+    {30, 429, "TooManyRequests", Retry::token, Scope::token},
+    {31, 500, "InternalServerError", Retry::later, Scope::connection},
+    {32, 503, "ServiceUnavailable", Retry::later, Scope::push},
+    {33, 503, "Shutdown", Retry::elsewhere, Scope::connection},
 };
 
 TEST(Reasons, TableIsApplesTable) {
@@ -57,11 +69,56 @@ TEST(Reasons, TableIsApplesTable) {
     EXPECT_LE(std::string_view(row.name).size(), kReasonTextBytes);
     EXPECT_TRUE(std::string_view(entry->advice).ends_with('.')) << row.name;
     EXPECT_GT(std::string_view(entry->advice).size(), 20u) << row.name;
+    EXPECT_EQ(entry->retry, row.retry) << row.name;
+    EXPECT_EQ(entry->scope, row.scope) << row.name;
   }
 }
 
+TEST(Reasons, AKnownReasonDecidesWhateverItsStatus) {
+  for (const ReasonEntry& entry : reason_table()) {
+    for (const int status : {0, 200, 400, 403, 410, 429, 500, 503, 999}) {
+      const Rule rule = rule_for(static_cast<std::uint16_t>(status), entry.reason);
+      EXPECT_EQ(rule.retry, entry.retry) << entry.name << " " << status;
+      EXPECT_EQ(rule.scope, entry.scope) << entry.name << " " << status;
+      EXPECT_STREQ(rule.advice, entry.advice);
+    }
+    // A replaced connection is one that the answer spoke about.
+    if (entry.retry == Retry::elsewhere || entry.retry == Retry::new_token || entry.retry == Retry::rebind) {
+      EXPECT_EQ(entry.scope, Scope::connection) << entry.name;
+    }
+    if (entry.status == 410) {
+      EXPECT_EQ(entry.scope, Scope::token) << entry.name;
+    }
+  }
+}
+
+TEST(Reasons, EveryStatusHasARuleAndNoneUnknownStopsACredential) {
+  const Reason unknown[] = {Reason::none, Reason::other, Reason::cannot_connect, Reason::credential_stopped,
+                            static_cast<Reason>(999)};
+  for (std::uint32_t status = 0; status <= 65535; ++status) {
+    for (const Reason reason : unknown) {
+      const Rule rule = rule_for(static_cast<std::uint16_t>(status), reason);
+      const bool server_error = status >= 500 && status <= 599;
+      ASSERT_EQ(rule.retry, server_error ? Retry::later : status == 429 ? Retry::token : Retry::never) << status;
+      ASSERT_EQ(rule.scope, status == 410 || status == 429 ? Scope::token : Scope::push) << status;
+      ASSERT_TRUE(std::string_view(rule.advice).ends_with('.')) << status;
+      ASSERT_EQ(slows_down(static_cast<std::uint16_t>(status), reason), status >= 400 && status <= 499 && status != 410)
+          << status;
+    }
+  }
+  EXPECT_NE(std::string_view(rule_for(403, Reason::other).advice), rule_for(400, Reason::other).advice);
+}
+
+TEST(Reasons, WhatSlowsAConnectionDown) {
+  for (const ReasonEntry& entry : reason_table()) {
+    EXPECT_EQ(slows_down(entry.status, entry.reason), entry.status < 500 && entry.status != 410) << entry.name;
+  }
+  EXPECT_FALSE(slows_down(400, Reason::unregistered));
+  EXPECT_FALSE(slows_down(400, Reason::expired_token));
+}
+
 TEST(Reasons, NumbersOutsideTheTable) {
-  for (const int number : {0, 1, 34, 999, 1000, 1005, 65535}) EXPECT_EQ(find_reason(static_cast<Reason>(number)), nullptr);
+  for (const int number : {0, 1, 34, 999, 1000, 1005, 1011, 65535}) EXPECT_EQ(find_reason(static_cast<Reason>(number)), nullptr);
   EXPECT_STREQ(reason_name(Reason::none), "");
   EXPECT_STREQ(reason_name(Reason::other), "Other");
   EXPECT_STREQ(reason_name(Reason::cannot_connect), "CannotConnect");
@@ -70,6 +127,12 @@ TEST(Reasons, NumbersOutsideTheTable) {
   EXPECT_STREQ(reason_name(Reason::stream_reset), "StreamReset");
   EXPECT_STREQ(reason_name(Reason::engine_stopped), "EngineStopped");
   EXPECT_STREQ(reason_name(Reason::bad_answer), "BadAnswer");
+  const char* ours[] = {"DeadlinePassed", "TokenKnownDead", "CancelledByCaller", "NewerPush", "CredentialStopped",
+                        "CredentialRemoved"};
+  for (std::size_t i = 0; i < std::size(ours); ++i) EXPECT_STREQ(reason_name(static_cast<Reason>(1006 + i)), ours[i]);
+  EXPECT_EQ(static_cast<int>(Reason::deadline_passed), 1006);
+  EXPECT_EQ(static_cast<int>(Reason::credential_removed), 1011);
+  EXPECT_STREQ(reason_name(static_cast<Reason>(1012)), "?");
   EXPECT_STREQ(reason_name(static_cast<Reason>(500)), "?");
   EXPECT_EQ(reason_from_text(""), Reason::none);
   for (const char* text : {"badDeviceToken", "BadDeviceToken ", "BadDeviceToke", "CannotConnect", "Other", "x"}) {
@@ -78,6 +141,11 @@ TEST(Reasons, NumbersOutsideTheTable) {
 }
 
 TEST(Names, EndsPushTypesAndCodes) {
+  const char* retries[] = {"never", "elsewhere", "later", "token", "new_token", "keep_token", "rebind", "?"};
+  for (std::size_t i = 0; i < std::size(retries); ++i) EXPECT_STREQ(retry_name(static_cast<Retry>(i)), retries[i]);
+  const char* scopes[] = {"push", "token", "connection", "credential", "?"};
+  for (std::size_t i = 0; i < std::size(scopes); ++i) EXPECT_STREQ(scope_name(static_cast<Scope>(i)), scopes[i]);
+
   const char* ends[] = {"accepted", "rejected", "expired", "cancelled", "superseded", "failed", "unknown", "returned"};
   for (std::size_t i = 0; i < kEnds; ++i) EXPECT_STREQ(end_name(static_cast<End>(i + 1)), ends[i]);
   EXPECT_STREQ(end_name(static_cast<End>(0)), "?");

@@ -6,8 +6,8 @@
 namespace tocsin::dispatch {
 
 const char* state_name(ConnectionState state) {
-  static constexpr const char* kNames[kConnectionStates] = {"free",  "dialling", "handshaking", "settling",
-                                                            "ready", "draining", "closing"};
+  static constexpr const char* kNames[kConnectionStates] = {"free",     "resolving", "dialling", "tunnelling", "handshaking",
+                                                            "settling", "ready",     "draining", "closing"};
   return kNames[static_cast<std::size_t>(state)];
 }
 

@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Connection: one connection's life as a table, and what a shard keeps for it.
 //
-//            dial           connected          tls_open           settings
-//   free ----------> dialling ------> handshaking ------> settling -------> ready
-//                       |                 |                   |              |   \ goaway
-//                       | fail            | fail              | fail    fail |    v
-//                       |                 |                   | goaway       |  draining --+ goaway (again)
-//                       v                 v                   v              v    |  ^-----+
-//                    closing <-------------------------------------------------- -+ fail, drained
-//                       |
-//                       | closed
-//                       v
+//   free --dial--> resolving --resolved--> dialling --connected--> handshaking --tls_open--> settling --settings--> ready
+//                      |                   |      \                 ^   |                       |   \ goaway            |
+//                      |                   |       \ proxied        | tunnelled               |    `-----> draining <-| goaway, retire
+//                      | fail              | fail   `-> tunnelling -'   | fail                  | fail         |  ^----'
+//                      v                   v                |           v                       v              |
+//                    closing <------------------------------+------------------------------------------------- +  fail, drained
+//                      | closed
+//                      v
 //                     free
 //
 // Every way out leads through closing: the kernel must give the socket and its buffers back (invariant 5).
@@ -29,11 +27,26 @@
 
 namespace tocsin::dispatch {
 
-enum class ConnectionState : std::uint8_t { free, dialling, handshaking, settling, ready, draining, closing };
-inline constexpr std::size_t kConnectionStates = 7;
+enum class ConnectionState : std::uint8_t {
+  free, resolving, dialling, tunnelling, handshaking, settling, ready, draining, closing
+};
+inline constexpr std::size_t kConnectionStates = 9;
 
-enum class ConnectionInput : std::uint8_t { dial, connected, tls_open, settings, goaway, drained, fail, closed };
-inline constexpr std::size_t kConnectionInputs = 8;
+enum class ConnectionInput : std::uint8_t {
+  dial,
+  resolved,
+  proxied,    // the TCP side to a proxy is up: the tunnel is asked for
+  tunnelled,
+  connected,
+  tls_open,
+  settings,
+  goaway,     // the peer's
+  retire,     // ours: replaced, idle, or its stream ids used up
+  drained,
+  fail,
+  closed
+};
+inline constexpr std::size_t kConnectionInputs = 12;
 
 inline constexpr std::uint8_t kNoTransition = 0xff;
 
@@ -48,16 +61,20 @@ constexpr TransitionTable make_transitions() {
   };
   using S = ConnectionState;
   using I = ConnectionInput;
-  set(S::free, I::dial, S::dialling);
+  set(S::free, I::dial, S::resolving);
+  set(S::resolving, I::resolved, S::dialling);
+  set(S::dialling, I::proxied, S::tunnelling);
+  set(S::tunnelling, I::tunnelled, S::handshaking);
   set(S::dialling, I::connected, S::handshaking);
   set(S::handshaking, I::tls_open, S::settling);
   set(S::settling, I::settings, S::ready);
   set(S::settling, I::goaway, S::draining);
   set(S::ready, I::goaway, S::draining);
+  set(S::ready, I::retire, S::draining);
   set(S::draining, I::goaway, S::draining);
   set(S::ready, I::drained, S::closing);  // our own stop
   set(S::draining, I::drained, S::closing);
-  for (const S s : {S::dialling, S::handshaking, S::settling, S::ready, S::draining}) set(s, I::fail, S::closing);
+  for (const S s : {S::resolving, S::dialling, S::tunnelling, S::handshaking, S::settling, S::ready, S::draining}) set(s, I::fail, S::closing);
   set(S::closing, I::closed, S::free);
   return table;
 }

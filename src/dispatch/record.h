@@ -1,50 +1,84 @@
 // SPDX-License-Identifier: Apache-2.0
 // PushRecord: a push as the engine keeps it, from submit to its outcome.
 //
-// 128 bytes: two cache lines in the inbox and in the shard's pool. Token (binary), escaped part, collapse id and
-// payload stand one behind the other, inside the record while they fit kInlineBytes (an MDM wake-up does:
-// 32 bytes of token and 36 of PushMagic), else in an external block. Threads: plain data, owned by whoever
-// holds it; the external block travels with it and is handed back through Output::released.
+// 128 bytes: two cache lines in the inbox and in the shard's pool. Token (binary), collapse id and content (the escaped
+// part, or the payload: a template asks for one of them or for none) stand one behind the other, inside the record while
+// they fit kInlineBytes (an MDM wake-up does: 32 bytes of token and 36 of PushMagic), else in an external block whose
+// address then stands in their place. Threads: plain data, owned by whoever holds it; the external block travels with it
+// and is handed back through Output::released.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 #include <tocsin/push.h>
 
 #include "base/bytes.h"
+#include "base/now.h"
 
 namespace tocsin::dispatch {
 
 inline constexpr std::size_t kInlineBytes = 68;
 
+// Deadlines and delays are kept in ticks of 10 ms since the engine's start (monotonic): 32 bits last 497 days.
+// 0 is "none"; a time that has passed already is tick 1.
+using Tick = std::uint32_t;
+inline constexpr std::int64_t kTickNs = 10 * base::kMillisecond;
+inline constexpr Tick kTickNone = 0;
+inline constexpr Tick kTickMax = 0xfffffffe;
+
 struct PushRecord {
+  static constexpr std::uint8_t kExternal = 1;  // of flags
+
   std::uint64_t id = 0;
   Uuid apns_id{};
   std::int64_t submitted_wall_ns = 0;
-  std::byte* block = nullptr;        // external bytes, or nullptr
   std::uint32_t template_index = 0;  // handle - 1
   std::uint32_t credential = 0;      // handle - 1
-  std::uint32_t block_class = 0;     // of the pool that `block` came from
-  std::uint16_t part_bytes = 0;      // escaped
-  std::uint16_t payload_bytes = 0;
+  std::uint32_t group = 0;           // handle; 0: none
+  Tick deadline = kTickNone;         // the nearer of local deadline and apns-expiration
+  std::uint16_t registered_ms_high = 0;  // token_registered_unix_ms, 48 bits; 0: not known
+  std::uint16_t content_bytes = 0;       // of the escaped part or the payload
+  std::uint32_t registered_ms_low = 0;
   std::uint8_t token_bytes = 0;
   std::uint8_t collapse_bytes = 0;
-  Policy policy = Policy::at_least_once;
-  std::uint8_t reserved = 0;
+  std::uint8_t flags = 0;
+  Policy policy : 4 = Policy::at_least_once;
+  PriorityClass priority_class : 4 = PriorityClass::normal;
   std::byte inline_bytes[kInlineBytes];
 
-  std::size_t data_bytes() const {
-    return std::size_t{token_bytes} + part_bytes + collapse_bytes + payload_bytes;
+  bool external() const { return (flags & kExternal) != 0; }
+  std::byte* block() const {
+    std::byte* at = nullptr;
+    std::memcpy(&at, inline_bytes, sizeof(at));
+    return at;
   }
-  const std::byte* data() const { return block != nullptr ? block : inline_bytes; }
+  std::uint32_t block_class() const {
+    std::uint32_t value = 0;
+    std::memcpy(&value, inline_bytes + sizeof(std::byte*), sizeof(value));
+    return value;
+  }
+  void set_block(std::byte* at, std::uint32_t block_class) {
+    std::memcpy(inline_bytes, &at, sizeof(at));
+    std::memcpy(inline_bytes + sizeof(at), &block_class, sizeof(block_class));
+    flags |= kExternal;
+  }
+
+  std::int64_t registered_unix_ms() const {
+    return static_cast<std::int64_t>(registered_ms_high) << 32 | static_cast<std::int64_t>(registered_ms_low);
+  }
+  void set_registered_unix_ms(std::int64_t ms) {
+    registered_ms_high = static_cast<std::uint16_t>(ms >> 32);
+    registered_ms_low = static_cast<std::uint32_t>(ms);
+  }
+
+  std::size_t data_bytes() const { return std::size_t{token_bytes} + collapse_bytes + content_bytes; }
+  const std::byte* data() const { return external() ? block() : inline_bytes; }
   base::ByteView token() const { return {data(), token_bytes}; }
-  base::ByteView part() const { return {data() + token_bytes, part_bytes}; }
-  base::ByteView collapse_id() const { return {data() + token_bytes + part_bytes, collapse_bytes}; }
-  base::ByteView payload() const {
-    return {data() + token_bytes + part_bytes + collapse_bytes, payload_bytes};
-  }
+  base::ByteView collapse_id() const { return {data() + token_bytes, collapse_bytes}; }
+  base::ByteView content() const { return {data() + token_bytes + collapse_bytes, content_bytes}; }
 };
 static_assert(sizeof(PushRecord) == 128);
 static_assert(std::is_trivially_copyable_v<PushRecord>);

@@ -53,6 +53,7 @@ void Shard::step(base::Now now, std::span<const Event> events, std::span<const P
       continue;
     }
     switch (event.kind) {
+      case EventKind::resolved: on_resolved(handle, *connection, event.addresses); break;
       case EventKind::dialled: on_dialled(handle, *connection); break;
       case EventKind::dial_failed: on_dial_failed(handle, *connection, event.text); break;
       case EventKind::dial_deferred: on_dial_deferred(handle, *connection); break;
@@ -131,11 +132,9 @@ std::uint32_t Shard::pool_acquire() {
 }
 
 void Shard::release(std::uint32_t slot) {
-  PushRecord& record = records_[slot];
-  if (record.block != nullptr) {
-    out_->released.push_back(
-        {record.block, record.block_class, static_cast<std::uint32_t>(record.data_bytes())});
-    record.block = nullptr;
+  const PushRecord& record = records_[slot];
+  if (record.external()) {
+    out_->released.push_back({record.block(), record.block_class(), static_cast<std::uint32_t>(record.data_bytes())});
   }
   metas_[slot].state = PushState::free;
   metas_[slot].next = pool_free_;
@@ -217,7 +216,8 @@ void Shard::connection_deadline(base::Handle handle, Connection& connection) {
     }
   }
   if (now_.mono_ns >= connection.stage_deadline_mono_ns) {
-    const char* stage = connection.state == ConnectionState::dialling ? "connect"
+    const char* stage = connection.state == ConnectionState::resolving  ? "resolving the name"
+                        : connection.state == ConnectionState::dialling ? "connect"
                         : connection.state == ConnectionState::handshaking ? "TLS handshake"
                                                                            : "HTTP/2 SETTINGS";
     lose(handle, connection, tls::Cause::none,

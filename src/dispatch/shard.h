@@ -90,6 +90,7 @@ class Shard {
 
   // --- shard_connection.cc: a connection's life
   void start_dial(std::uint32_t credential_index);
+  void on_resolved(base::Handle handle, Connection& connection, std::span<const base::Address> addresses);
   void on_dialled(base::Handle handle, Connection& connection);
   void on_dial_failed(base::Handle handle, Connection& connection, std::string_view text);
   void on_dial_deferred(base::Handle handle, Connection& connection);
@@ -107,6 +108,13 @@ class Shard {
   void mark_changed(Credential& credential) { credential.changed = any_changed_ = true; }
   void count_failure(Credential& credential, const Connection& connection, tls::Cause cause, std::string text);
   void settle_dial(base::Handle handle, Connection& connection);
+  Action& act(ActionKind kind, base::Handle handle, std::uint32_t credential);
+  // Applies the table, counted.
+  void move(Connection& connection, ConnectionInput input) {
+    ++counters_.edges[static_cast<std::size_t>(connection.state)][static_cast<std::size_t>(input)];
+    connection.apply(input);
+  }
+  void mark(Mark mark) { ++counters_.marks[static_cast<std::size_t>(mark)]; }
   void mark_dirty(base::Handle handle, Connection& connection);
   void flush(base::Handle handle, Connection& connection);
   void start_send(base::Handle handle, Connection& connection);

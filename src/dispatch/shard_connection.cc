@@ -40,13 +40,30 @@ void Shard::start_dial(std::uint32_t credential_index) {
   }
   Connection& connection = connections_[handle];
   connection.credential = credential_index;
-  connection.apply(ConnectionInput::dial);
+  move(connection, ConnectionInput::dial);
   connection.dial_open = true;
   connection.stage_deadline_mono_ns = now_.mono_ns + credential.config->connect_timeout_ns;
   note_deadline(connection.stage_deadline_mono_ns);
   credential.connections.push_back(handle);
   mark_changed(credential);
-  out_->actions.push_back({ActionKind::dial, handle.value, credential_index, {}});
+  Action& resolve = act(ActionKind::resolve, handle, credential_index);
+  resolve.name = credential.config->host;
+  resolve.port = credential.config->port;
+}
+
+Action& Shard::act(ActionKind kind, base::Handle handle, std::uint32_t credential) {
+  Action& action = out_->actions.emplace_back();
+  action.kind = kind;
+  action.handle = handle.value;
+  action.credential = credential;
+  return action;
+}
+
+void Shard::on_resolved(base::Handle handle, Connection& connection, std::span<const base::Address> addresses) {
+  if (connection.state != ConnectionState::resolving) return;  // it timed out meanwhile
+  TOCSIN_ASSERT(!addresses.empty());
+  move(connection, ConnectionInput::resolved);
+  act(ActionKind::dial, handle, connection.credential).address = addresses[prng_.below(addresses.size())];
 }
 
 void Shard::on_dialled(base::Handle handle, Connection& connection) {
@@ -62,7 +79,7 @@ void Shard::on_dialled(base::Handle handle, Connection& connection) {
   } else {
     connection.tls = tls::make_plain_channel();
   }
-  connection.apply(ConnectionInput::connected);
+  move(connection, ConnectionInput::connected);
   connection.stage_deadline_mono_ns = now_.mono_ns + config.handshake_timeout_ns;
   note_deadline(connection.stage_deadline_mono_ns);
   if (connection.tls->start(connection.wire[1 - connection.sending_index]) == tls::State::open) {
@@ -72,12 +89,12 @@ void Shard::on_dialled(base::Handle handle, Connection& connection) {
 }
 
 void Shard::on_dial_failed(base::Handle handle, Connection& connection, std::string_view text) {
-  if (connection.state != ConnectionState::dialling) return;
+  if (connection.state != ConnectionState::dialling && connection.state != ConnectionState::resolving) return;
   lose(handle, connection, tls::Cause::none, std::string(text));
 }
 
 void Shard::on_dial_deferred(base::Handle handle, Connection& connection) {
-  if (connection.state != ConnectionState::dialling) return;
+  if (connection.state != ConnectionState::resolving) return;
   Credential& credential = credentials_[connection.credential];
   // Not a failure: the budget is the process's. A few milliseconds of jitter keep shards from asking in step.
   credential.next_dial_mono_ns =
@@ -138,7 +155,7 @@ void Shard::tls_opened(base::Handle handle, Connection& connection) {
     return;
   }
   connection.h2 = std::move(session).value();
-  connection.apply(ConnectionInput::tls_open);
+  move(connection, ConnectionInput::tls_open);
   mark_dirty(handle, connection);
 }
 
@@ -152,7 +169,7 @@ void Shard::h2_receive(base::Handle handle, Connection& connection) {
     switch (event.kind) {
       case h2::EventKind::settings:
         if (connection.state == ConnectionState::settling) {
-          connection.apply(ConnectionInput::settings);
+          move(connection, ConnectionInput::settings);
           connection.stage_deadline_mono_ns = base::kNever;
           settle_dial(handle, connection);
           ++counters_.connections_opened;
@@ -199,7 +216,7 @@ void Shard::on_goaway(base::Handle handle, Connection& connection, const h2::Eve
     for (const char c : event.debug.substr(0, 200)) text += c >= 0x20 && c < 0x7f ? c : '?';
   }
   log(event.error_code == 0 ? LogLevel::info : LogLevel::warning, "goaway", text);
-  connection.apply(ConnectionInput::goaway);
+  move(connection, ConnectionInput::goaway);
   connection.stage_deadline_mono_ns = base::kNever;
   settle_dial(handle, connection);
   // Without an error too, if no answer can come: a server that sends every new connection away must not be
@@ -274,12 +291,12 @@ void Shard::count_failure(Credential& credential, const Connection& connection, 
 void Shard::settle_dial(base::Handle handle, Connection& connection) {
   if (!connection.dial_open) return;
   connection.dial_open = false;
-  out_->actions.push_back({ActionKind::dial_settled, handle.value, connection.credential, {}});
+  act(ActionKind::dial_settled, handle, connection.credential);
 }
 
 void Shard::begin_close(base::Handle handle, Connection& connection, ConnectionInput input) {
   const bool graceful = input == ConnectionInput::drained;
-  connection.apply(input);
+  move(connection, input);
   settle_dial(handle, connection);
   connection.stage_deadline_mono_ns = base::kNever;
   connection.answer_deadline_mono_ns = base::kNever;
@@ -303,11 +320,11 @@ void Shard::begin_close(base::Handle handle, Connection& connection, ConnectionI
 void Shard::emit_close(base::Handle handle, Connection& connection) {
   connection.close_after_send = false;
   connection.stage_deadline_mono_ns = base::kNever;
-  out_->actions.push_back({ActionKind::close, handle.value, connection.credential, {}});
+  act(ActionKind::close, handle, connection.credential);
 }
 
 void Shard::on_closed(base::Handle handle, Connection& connection) {
-  connection.apply(ConnectionInput::closed);
+  move(connection, ConnectionInput::closed);
   Credential& credential = credentials_[connection.credential];
   std::erase(credential.connections, handle);
   mark_changed(credential);
@@ -348,7 +365,7 @@ void Shard::start_send(base::Handle handle, Connection& connection) {
   connection.sending_index = 1 - connection.sending_index;
   connection.sending = true;
   ++counters_.writes;
-  out_->actions.push_back({ActionKind::send, handle.value, connection.credential, fill.readable()});
+  act(ActionKind::send, handle, connection.credential).bytes = fill.readable();
 }
 
 void Shard::on_sent(base::Handle handle, Connection& connection, const Event& event) {
@@ -367,7 +384,7 @@ void Shard::on_sent(base::Handle handle, Connection& connection, const Event& ev
   }
   if (!buffer.empty()) {  // a short send: the rest goes first
     ++counters_.writes;
-    out_->actions.push_back({ActionKind::send, handle.value, connection.credential, buffer.readable()});
+    act(ActionKind::send, handle, connection.credential).bytes = buffer.readable();
     return;
   }
   connection.sending = false;

@@ -45,12 +45,14 @@ void Shard::schedule_credential(std::uint32_t index, Credential& credential) {
     const base::Handle handle = credential.connections[i];
     Connection& connection = connections_[handle];
     switch (connection.state) {
+      case ConnectionState::resolving:
       case ConnectionState::dialling:
+      case ConnectionState::tunnelling:
       case ConnectionState::handshaking:
       case ConnectionState::settling: ++starting; break;
       case ConnectionState::ready:
         if (connection.h2->next_stream_id() >= kStreamIdRotate) {
-          connection.apply(ConnectionInput::goaway);
+          move(connection, ConnectionInput::retire);
           mark_changed(credential);
           if (connection.in_flight == 0) begin_close(handle, connection, ConnectionInput::drained);
           break;
@@ -131,12 +133,12 @@ std::uint32_t Shard::write_batch(base::Handle handle, Connection& connection, Cr
         break;
       case PayloadForm::with_part:
         request.body[0] = base::as_bytes(config.halves.before);
-        request.body[1] = record.part();
+        request.body[1] = record.content();
         request.body[2] = base::as_bytes(config.halves.after);
         request.body_parts = 3;
         break;
       case PayloadForm::own:
-        request.body[0] = record.payload();
+        request.body[0] = record.content();
         request.body_parts = 1;
         break;
     }

@@ -202,26 +202,26 @@ bool Submitter::Impl::build(const Push& push, const Place& place, std::int64_t w
   record.credential = static_cast<std::uint32_t>(push.credential) - 1;
   record.policy = push.policy;
   record.token_bytes = static_cast<std::uint8_t>(push.token.size / 2);
-  record.part_bytes = place.part_bytes;
   record.collapse_bytes = static_cast<std::uint8_t>(push.collapse_id.size);
-  record.payload_bytes = static_cast<std::uint16_t>(push.payload.size);
+  record.content_bytes = push.payload.size != 0 ? static_cast<std::uint16_t>(push.payload.size) : place.part_bytes;
   std::byte* out = record.inline_bytes;
   if (place.block_bytes != 0) {
-    record.block = engine.shared.blocks.acquire(place.block_bytes, record.block_class);
-    if (record.block == nullptr) {
+    std::uint32_t block_class = 0;
+    out = engine.shared.blocks.acquire(place.block_bytes, block_class);
+    if (out == nullptr) {
       staged[place.shard].pop_back();
       return false;
     }
-    out = record.block;
+    record.set_block(out, block_class);
   }
   const auto put = [&out](const void* data, std::size_t bytes) {
     if (bytes != 0) std::memcpy(out, data, bytes);
     out += bytes;
   };
   put(place.token.data(), record.token_bytes);
-  put(place.part_escaped ? escaped.data() + place.part_at : push.part.data, record.part_bytes);
   put(push.collapse_id.data, record.collapse_bytes);
-  put(push.payload.data, record.payload_bytes);
+  put(place.part_escaped ? escaped.data() + place.part_at : push.part.data, place.part_bytes);
+  put(push.payload.data, push.payload.size);
   return true;
 }
 

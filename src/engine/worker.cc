@@ -114,6 +114,7 @@ void Worker::loop() {
     }
     events_.clear();
     texts_.clear();
+    addresses_.clear();
     events_.swap(later_);
     texts_.swap(later_texts_);
     completions_.clear();
@@ -155,8 +156,9 @@ void Worker::collect_control() {
       add_event(dispatch::EventKind::dial_failed, answer.handle).text = text;
       continue;
     }
-    slot.state = SlotState::driver;
-    driver_->dial(answer.handle, answer.addresses[dial_count_++ % answer.addresses.size()]);
+    auto& addresses = *addresses_.emplace_back(std::make_unique<std::vector<base::Address>>());
+    addresses.assign(answer.addresses.begin(), answer.addresses.end());
+    add_event(dispatch::EventKind::resolved, answer.handle).addresses = addresses;
   }
 }
 
@@ -240,7 +242,13 @@ void Worker::translate(const io::Completion& completion) {
 void Worker::perform(const dispatch::Action& action) {
   Slot& slot = slots_[base::Handle{action.handle}.index()];
   switch (action.kind) {
-    case dispatch::ActionKind::dial: perform_dial(action); break;
+    case dispatch::ActionKind::resolve: perform_resolve(action); break;
+    case dispatch::ActionKind::dial:
+      TOCSIN_ASSERT(slot.handle == action.handle && slot.state == SlotState::resolving);
+      slot.state = SlotState::driver;
+      driver_->dial(action.handle, io::Address(action.address));
+      break;
+    case dispatch::ActionKind::need_token: break;
     case dispatch::ActionKind::dial_settled: shared_.dials.give(1); break;
     case dispatch::ActionKind::send: driver_->send(action.handle, action.bytes); break;
     case dispatch::ActionKind::close:
@@ -259,7 +267,7 @@ void Worker::perform(const dispatch::Action& action) {
   }
 }
 
-void Worker::perform_dial(const dispatch::Action& action) {
+void Worker::perform_resolve(const dispatch::Action& action) {
   const bool may_dial = shared_.dials.take(1) == 1;
   const bool may_connect = may_dial && shared_.connections.take(1) == 1;
   if (!may_connect) {
@@ -270,9 +278,8 @@ void Worker::perform_dial(const dispatch::Action& action) {
   }
   Slot& slot = slots_[base::Handle{action.handle}.index()];
   slot = Slot{SlotState::resolving, action.handle, action.credential};
-  const dispatch::CredentialConfig& config = *shared_.credentials[action.credential]->per_shard[number_];
   // `this` outlives the resolver's callbacks: Engine::Impl ends the resolver before the workers.
-  shared_.resolver->resolve(config.host, config.port,
+  shared_.resolver->resolve(std::string(action.name), action.port,
                            [this, handle = action.handle](Result<std::vector<io::Address>> answer) {
                              Resolved resolved;
                              resolved.handle = handle;

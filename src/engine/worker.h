@@ -56,7 +56,7 @@ class Worker {
   bool at_rest() const { return at_rest_.load(std::memory_order_acquire); }
 
  private:
-  enum class SlotState : std::uint8_t { idle, resolving, driver };
+  enum class SlotState : std::uint8_t { idle, resolving, driver };  // resolving: or resolved, and not dialled yet
   struct Slot {
     SlotState state = SlotState::idle;
     std::uint64_t handle = 0;
@@ -75,7 +75,7 @@ class Worker {
   void collect_inbox();
   void translate(const io::Completion& completion);
   void perform(const dispatch::Action& action);
-  void perform_dial(const dispatch::Action& action);
+  void perform_resolve(const dispatch::Action& action);
   void deliver();
   void publish();
   std::string_view keep(std::string text);
@@ -105,13 +105,13 @@ class Worker {
   std::vector<dispatch::Event> later_;   // raised while actions were performed; next step's events
   std::vector<std::unique_ptr<std::string>> texts_;
   std::vector<std::unique_ptr<std::string>> later_texts_;
+  std::vector<std::unique_ptr<std::vector<base::Address>>> addresses_;
   std::vector<dispatch::PushRecord> pushes_;
   std::vector<Slot> slots_;
   std::unique_ptr<moodycamel::ConsumerToken> inbox_token_;
   std::unique_ptr<moodycamel::ProducerToken> outcome_token_;
   std::uint32_t templates_known_ = 0;
   std::uint32_t credentials_known_ = 0;
-  std::uint64_t dial_count_ = 0;         // spreads dials over a name's addresses
   std::thread thread_;
 };
 

@@ -11,7 +11,7 @@
 
 namespace tocsin::io {
 
-static_assert(sizeof(sockaddr_in6) == sizeof(Address::storage));
+static_assert(sizeof(sockaddr_in6) == sizeof(base::Address::storage));
 
 std::string Address::text() const {
   char host[INET6_ADDRSTRLEN] = {};

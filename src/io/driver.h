@@ -22,6 +22,7 @@
 
 #include <tocsin/result.h>
 
+#include "base/address.h"
 #include "base/bytes.h"
 #include "base/now.h"
 
@@ -30,9 +31,9 @@ struct sockaddr;
 namespace tocsin::io {
 
 // An IPv4 or IPv6 address with port; no allocation.
-struct Address {
-  alignas(8) unsigned char storage[28] = {};  // sockaddr_in or sockaddr_in6
-  std::uint32_t size = 0;
+struct Address : base::Address {
+  Address() = default;
+  explicit Address(const base::Address& address) : base::Address(address) {}
   const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(storage); }
   std::string text() const;  // "127.0.0.1:443", "[::1]:443"
 };

@@ -113,16 +113,15 @@ std::uint64_t World::push(const PushSpec& spec) {
   record.policy = spec.policy;
   const std::array<std::byte, 32> token = token_of(id);
   std::string data(base::as_text(token));
-  data += spec.part + spec.collapse + spec.payload;
+  data += spec.collapse + spec.part + spec.payload;
   record.token_bytes = 32;
-  record.part_bytes = static_cast<std::uint16_t>(spec.part.size());
   record.collapse_bytes = static_cast<std::uint8_t>(spec.collapse.size());
-  record.payload_bytes = static_cast<std::uint16_t>(spec.payload.size());
+  record.content_bytes = static_cast<std::uint16_t>(spec.part.size() + spec.payload.size());
   std::byte* to = record.inline_bytes;
   if (spec.external || data.size() > kInlineBytes) {
     auto block = std::make_unique<std::byte[]>(data.size());
-    to = record.block = block.get();
-    record.block_class = static_cast<std::uint32_t>(data.size());
+    to = block.get();
+    record.set_block(to, static_cast<std::uint32_t>(data.size()));
     blocks_[to] = std::move(block);
   }
   std::memcpy(to, data.data(), data.size());
@@ -270,12 +269,16 @@ void World::finish(std::int64_t grace_ns) {
 void World::perform(const Action& action) {
   mix(static_cast<std::uint64_t>(action.kind) << 32 | action.credential);
   mix(action.handle);
-  if (action.kind == ActionKind::dial) return start_link(action);
+  if (action.kind == ActionKind::resolve) return start_link(action);
   const auto found = live_.find(action.handle);
   ASSERT_NE(found, live_.end()) << "an action for a connection that is gone";
   Link& link = *found->second;
   EXPECT_EQ(action.credential, link.credential);
   switch (action.kind) {
+    case ActionKind::dial:
+      EXPECT_EQ(action.address, address_);
+      connect(link);
+      break;
     case ActionKind::dial_settled:
       EXPECT_TRUE(link.dial_open) << "a dial was settled twice, link " << link.number;
       link.dial_open = false;
@@ -305,21 +308,30 @@ void World::start_link(const Action& action) {
   link.number = static_cast<unsigned>(links_.size() - 1);
   live_[link.handle] = &link;
   dial_times.push_back(now_ns_);
-  const Dial way = on_dial ? on_dial(action.credential) : Dial::accept;
-  switch (way) {
+  EXPECT_EQ(action.name, credentials_.at(action.credential).host);
+  link.way = on_dial ? on_dial(action.credential) : Dial::accept;
+  if (link.way == Dial::defer) {
+    link.dial_open = false;  // it never had a place
+    at(1, [this, &link] { tell(EventKind::dial_deferred, link); });
+    return;
+  }
+  at(1, [this, &link] {
+    tell(EventKind::resolved, link);
+    if (!link.gone) events_.back().addresses = std::span(&address_, 1);
+  });
+}
+
+void World::connect(Link& link) {
+  switch (link.way) {
     case Dial::hang: break;
-    case Dial::defer:
-      link.dial_open = false;  // it never had a place
-      at(1, [this, &link] { tell(EventKind::dial_deferred, link); });
-      break;
     case Dial::refuse:
       at(net.dial_ns, [this, &link] { tell(EventKind::dial_failed, link, 0, "connection refused"); });
       break;
     default:
-      at(net.dial_ns, [this, &link, way] {
+      at(net.dial_ns, [this, &link] {
         tell(EventKind::dialled, link);
         link.up = true;
-        if (way == Dial::raw) return;
+        if (link.way == Dial::raw) return;
         link.server = h2::make_nghttp2_server(server).value();
         server_flush(link);
       });

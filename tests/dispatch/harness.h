@@ -95,6 +95,7 @@ struct Link {
   std::uint64_t handle = 0;
   std::uint32_t credential = 0;
   unsigned number = 0;  // in the order of dials, from 0
+  Dial way = Dial::accept;
   std::unique_ptr<h2::ServerSession> server;
   std::string raw_in;             // a raw peer's: all that the shard sent
   bool up = false;
@@ -212,6 +213,7 @@ class World {
   void step();
   void perform(const Action& action);
   void start_link(const Action& action);
+  void connect(Link& link);
   void lend(Link& link, base::ByteView bytes);
   void complete_send(Link& link);
   void finish_close(Link& link);
@@ -243,6 +245,7 @@ class World {
   std::map<std::uint64_t, Pushed> pushes_;
   std::map<std::byte*, std::unique_ptr<std::byte[]>> blocks_;
   std::uint64_t hash_ = 0;
+  base::Address address_{{2, 0, 1, 187, 127, 0, 0, 1}, 16};  // of every name
 };
 
 }  // namespace tocsin::dispatch::test

@@ -16,7 +16,10 @@ TEST(Table, HoldsWhatTheDrawingSaysAndNothingElse) {
   using S = ConnectionState;
   using I = ConnectionInput;
   const std::set<std::tuple<S, I, S>> drawn = {
-      {S::free, I::dial, S::dialling},         {S::dialling, I::connected, S::handshaking},
+      {S::free, I::dial, S::resolving},        {S::resolving, I::resolved, S::dialling},
+      {S::resolving, I::fail, S::closing},     {S::dialling, I::proxied, S::tunnelling},
+      {S::tunnelling, I::fail, S::closing},    {S::tunnelling, I::tunnelled, S::handshaking},
+      {S::ready, I::retire, S::draining},      {S::dialling, I::connected, S::handshaking},
       {S::dialling, I::fail, S::closing},      {S::handshaking, I::tls_open, S::settling},
       {S::handshaking, I::fail, S::closing},   {S::settling, I::settings, S::ready},
       {S::settling, I::goaway, S::draining},   {S::settling, I::fail, S::closing},

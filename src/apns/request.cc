@@ -134,12 +134,26 @@ Refusal check_collapse_id(std::string_view collapse_id) {
   return {};
 }
 
-base::FieldList request_fields(const TemplateOptions& options, std::string_view authority, bool collapse) {
+Refusal check_credential(PushType type, bool provider_token) {
+  if (type == PushType::location && !provider_token) {
+    return {"credential", Reason::topic_disallowed, "credential is a client certificate; push type location works with a provider "
+            "token only, give a .p8 key"};
+  }
+  if (type == PushType::mdm && provider_token) {
+    return {"credential", Reason::topic_disallowed, "credential is a provider token; push type mdm works with the MDM push "
+            "certificate only, give that"};
+  }
+  return {};
+}
+
+base::FieldList request_fields(const TemplateOptions& options, std::string_view authority, bool collapse,
+                               std::string_view authorization) {
   base::FieldList list;
   list.constant(":method", "POST");
   list.constant(":scheme", "https");
   list.constant(":authority", authority);
   list.slot(":path", base::SlotFormat::hex, "/3/device/");
+  if (!authorization.empty()) list.constant("authorization", authorization);
   list.constant("apns-topic", options.topic);
   list.constant("apns-push-type", push_type_name(options.push_type));
   list.constant("apns-priority", number(options.priority));

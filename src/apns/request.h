@@ -65,9 +65,15 @@ class PayloadChecker {
 
 Refusal check_template(const TemplateOptions& options);             // everything above that a template decides
 
+// What the push type asks of the credential: location needs a provider token, mdm a client certificate.
+Refusal check_credential(PushType type, bool provider_token);
+
 // The request's fields. Slots, in this order: :path (hex token), apns-id (uuid) and, if `collapse`,
-// apns-collapse-id (text). `authority` is the host, with its port unless that is 443.
-base::FieldList request_fields(const TemplateOptions& options, std::string_view authority, bool collapse);
+// apns-collapse-id (text). `authority` is the host, with its port unless that is 443. `authorization` is
+// "bearer JWT", or empty where a client certificate speaks; it may enter the dynamic table like the other constants
+// (Apple, "Establishing a connection to APNs", names it as such a value), so a newer token needs a newer list.
+base::FieldList request_fields(const TemplateOptions& options, std::string_view authority, bool collapse,
+                               std::string_view authorization = {});
 
 // The payload of a with_part template around its mark. The part goes between, escaped.
 struct PayloadHalves {

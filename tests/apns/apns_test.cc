@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <fstream>
 #include <map>
 #include <set>
 #include <string>
@@ -138,6 +139,51 @@ TEST(Reasons, NumbersOutsideTheTable) {
   for (const char* text : {"badDeviceToken", "BadDeviceToken ", "BadDeviceToke", "CannotConnect", "Other", "x"}) {
     EXPECT_EQ(reason_from_text(text), Reason::other) << text;
   }
+}
+
+// The rows of the page's table under this heading.
+std::vector<std::string> page_rows(const std::string& heading) {
+  std::ifstream file(std::string(TOCSIN_SOURCE_DIR) + "/docs/reasons.md");
+  std::vector<std::string> rows;
+  std::string line;
+  while (std::getline(file, line) && line != "## " + heading) {
+  }
+  while (std::getline(file, line) && !line.starts_with("## ")) {
+    if (line.starts_with("| ")) rows.push_back(line);
+  }
+  if (!rows.empty()) rows.erase(rows.begin());  // the head
+  return rows;
+}
+
+TEST(Reasons, ThePageIsTheTable) {
+  const std::vector<std::string> rows = page_rows("Reasons that APNs documents");
+  ASSERT_EQ(rows.size(), reason_table().size());
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const ReasonEntry& entry = reason_table()[i];
+    EXPECT_EQ(rows[i], "| " + std::to_string(entry.status) + " | " + entry.name + " | " + retry_name(entry.retry) + " | " +
+                           scope_name(entry.scope) + " | " + entry.advice + " |");
+  }
+
+  const std::pair<const char*, int> statuses[] = {{"4xx", 400}, {"403", 403}, {"410", 410}, {"429", 429}, {"5xx", 502}, {"other", 302}};
+  const std::vector<std::string> unknown = page_rows("Reasons that this version does not know");
+  ASSERT_EQ(unknown.size(), std::size(statuses));
+  for (std::size_t i = 0; i < unknown.size(); ++i) {
+    const Rule rule = rule_for(static_cast<std::uint16_t>(statuses[i].second), Reason::other);
+    EXPECT_EQ(unknown[i], std::string("| ") + statuses[i].first + " | " + retry_name(rule.retry) + " | " + scope_name(rule.scope) +
+                              " | " + rule.advice + " |");
+  }
+
+  // Every cause on this side that has a name, and no other.
+  const std::vector<std::string> own = page_rows("Causes on this side");
+  std::size_t next = 0;
+  for (int number = 1000; number < 2000; ++number) {
+    const std::string name = reason_name(static_cast<Reason>(number));
+    if (name == "?") continue;
+    ASSERT_LT(next, own.size()) << name;
+    EXPECT_TRUE(own[next].starts_with("| " + name + " | " + std::to_string(number) + " | ")) << own[next];
+    ++next;
+  }
+  EXPECT_EQ(next, own.size());
 }
 
 TEST(Names, EndsPushTypesAndCodes) {
@@ -344,6 +390,50 @@ TEST(Checks, TopicAgainstEveryPushType) {
   }
   EXPECT_EQ(check_topic(PushType::mdm, "com.example.app").reason, Reason::device_token_not_for_topic);
   EXPECT_EQ(check_topic(PushType::mdm, "com.apple.mgmt.").reason, Reason::device_token_not_for_topic);
+}
+
+struct TypeRow {
+  PushType type;
+  const char* topic;        // a good one
+  std::size_t bytes_max;
+  bool priority_10;         // 5 and 1: see below
+  bool certificate, token;  // which credential may send it
+};
+
+// Apple, "Sending notification requests to APNs", one row a push type.
+TEST(Checks, EveryPushTypeByApplesRules) {
+  using enum PushType;
+  const TypeRow rows[] = {
+      {alert, "com.example.app", 4096, true, true, true},
+      {background, "com.example.app", 4096, false, true, true},
+      {voip, "com.example.app.voip", 5120, true, true, true},
+      {complication, "com.example.app.complication", 4096, true, true, true},
+      {fileprovider, "com.example.app.pushkit.fileprovider", 4096, true, true, true},
+      {location, "com.example.app.location-query", 4096, true, false, true},
+      {liveactivity, "com.example.app.push-type.liveactivity", 4096, true, true, true},
+      {pushtotalk, "com.example.app.voip-ptt", 4096, true, true, true},
+      {widgets, "com.example.app.push-type.widgets", 4096, true, true, true},
+      {controls, "com.example.app.push-type.controls", 4096, true, true, true},
+      {mdm, "com.apple.mgmt.External.0a1b", 4096, true, true, false},
+  };
+  ASSERT_EQ(std::size(rows), kPushTypes);
+  for (const TypeRow& row : rows) {
+    const char* name = push_type_name(row.type);
+    EXPECT_EQ(payload_bytes_max(row.type), row.bytes_max) << name;
+    EXPECT_EQ(check_priority(row.type, 10).reason, row.priority_10 ? Reason::none : Reason::bad_priority) << name;
+    EXPECT_EQ(check_priority(row.type, 5).reason, Reason::none) << name;
+    EXPECT_EQ(check_credential(row.type, false).reason, row.certificate ? Reason::none : Reason::topic_disallowed) << name;
+    EXPECT_EQ(check_credential(row.type, true).reason, row.token ? Reason::none : Reason::topic_disallowed) << name;
+    // A topic is good for its own push type, and for another only where both have the same suffix (none).
+    for (const TypeRow& other : rows) {
+      const bool fits = topic_suffix(row.type).empty() && row.type != mdm ? true : row.type == other.type;
+      EXPECT_EQ(check_topic(row.type, other.topic).reason, fits ? Reason::none : Reason::device_token_not_for_topic)
+          << name << " with " << other.topic;
+    }
+  }
+  EXPECT_STREQ(check_credential(location, false).field, "credential");
+  EXPECT_NE(check_credential(location, false).text.find(".p8"), std::string::npos);
+  EXPECT_NE(check_credential(mdm, true).text.find("certificate"), std::string::npos);
 }
 
 TEST(Checks, PriorityCollapseIdAndPart) {
@@ -554,6 +644,28 @@ TEST(Fields, EverySlotInItsPlace) {
       EXPECT_LE(slots.size(), base::kFieldSlotsMax);
     }
   }
+}
+
+TEST(Fields, AnAuthorizationIsOneMoreConstant) {
+  const TemplateOptions options = mdm_template();
+  const base::FieldList without = request_fields(options, "api.push.apple.com", true);
+  const base::FieldList with = request_fields(options, "api.push.apple.com", true, "bearer a.b.c");
+  ASSERT_EQ(with.fields.size(), without.fields.size() + 1);
+  std::size_t at = 0;
+  std::size_t found = 0;
+  for (const base::FieldSpec& field : with.fields) {
+    if (field.name == "authorization") {
+      ++found;
+      EXPECT_EQ(field.value, "bearer a.b.c");
+      EXPECT_FALSE(field.slot);
+      EXPECT_EQ(field.indexing, base::Indexing::table);
+      EXPECT_GT(at, 3u) << "behind the pseudo-fields";
+      continue;
+    }
+    EXPECT_EQ(field.name, without.fields[at].name);
+    ++at;
+  }
+  EXPECT_EQ(found, 1u);
 }
 
 TEST(Parts, AnyPartGivesTheSamePartBack) {

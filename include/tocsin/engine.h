@@ -10,8 +10,11 @@
 //
 // Threads: Engine's functions may be called from any thread, poll/wait/dispatch from several at once
 // (each outcome goes to one of them). A Submitter belongs to one thread at a time; make one per producer.
-// Ownership: the Engine owns its threads (options.shards shards and one name resolver, none else) and ends
-// them in stop() or its destructor; Submitters must be gone before it. Bounds: options.h.
+// Ownership: the Engine owns its threads (options.shards shards, and up to four name resolvers made on need, none else)
+// and ends them in stop() or its destructor; Submitters must be gone before it. Bounds: options.h.
+//
+// What is asked of groups and credentials (pause, cancel, replace, ...) holds for every push submitted after the call returned, and
+// reaches those inside within a step of their shard. Pushes in flight are never called back: they end by their answer.
 //
 // A guest in its host's process: prints nothing, installs no signal handler, owns no global of its own.
 // wolfSSL is initialised once per process (reference counted) and one crypto callback device is
@@ -54,7 +57,12 @@ struct CredentialStats {
   unsigned connections_dialling = 0;
   std::int64_t unreachable_since_unix_ns = 0;  // 0: reachable, or never tried
   std::string last_error;                 // of the last failed dial or lost connection
-  bool gave_up = false;                   // connect_give_up_ms passed without a connection
+  bool gave_up = false;                   // connect_give_up_ms or outage_give_up_ms passed without a connection
+  bool stopped = false;                   // APNs refuses this credential; last_error says how
+  bool paused = false;                    // by pause()
+  bool alarmed = false;                   // paused by itself: too many BadDeviceToken (bad_tokens_share)
+  bool removed = false;                   // by remove_credential()
+  std::string provider_key_id;            // with a provider key, else ""
 };
 
 struct EngineStats {
@@ -78,6 +86,12 @@ struct EngineStats {
   std::uint64_t inside = 0;               // places of pushes_max in use: waiting, in flight and unread
   std::string tls_crypto;                 // "ipsec-mb (avx512)", "wolfssl"
   std::vector<CredentialStats> credentials;
+  std::uint64_t retries = 0;              // attempts after an answer that asked for one
+  std::uint64_t pings = 0;                // PINGs sent
+  std::uint64_t peers_dead = 0;           // connections given up because a PING or an answer never came
+  std::uint64_t delayed = 0;              // of the waiting: those that wait for their time
+  std::uint64_t dead_tokens = 0;          // tokens in the filter
+  std::uint64_t token_turns = 0;          // times that a connection took a new provider token into use
 };
 
 class TOCSIN_API Engine {
@@ -89,8 +103,45 @@ class TOCSIN_API Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // Loads and checks the certificate (key, dates, password) before it answers; connects on the first push.
+  // Loads and checks the certificate (key, dates, password) or provider key before it answers; connects on the first push.
   Result<CredentialHandle> add_credential(const CredentialOptions& options);
+
+  // Another certificate, key, endpoint or any other option under the same handle: checked as add_credential does; on an error
+  // nothing changes. New connections are made with it first, then the old ones are drained; no push is lost. `span` must stay 0 or
+  // what it was. A pause stays, a stop by APNs ends. A certificate of another topic is taken, and logged as a warning.
+  Result<void> replace_credential(CredentialHandle credential, const CredentialOptions& options);
+
+  // For good: submit then answers Code::unknown_handle, what waits ends as returned, what is in flight is awaited.
+  Result<void> remove_credential(CredentialHandle credential);
+
+  // What waits stays (its deadlines count on), what is in flight is awaited. resume also ends the pause of an alarm, and dials anew
+  // where that had been given up.
+  Result<void> pause(CredentialHandle credential);
+  Result<void> resume(CredentialHandle credential);
+
+  // Replaces every connection, one after the other, without losing a push.
+  Result<void> roll_connections(CredentialHandle credential);
+
+  // Pushes per second, as EngineOptions::rate; 0: no limit. In place of what the options said.
+  Result<void> set_rate(double pushes_per_second);
+  Result<void> set_rate(CredentialHandle credential, double pushes_per_second);
+
+  // Groups: pushes that are cancelled, paused and paced together. Never freed while the engine lives (groups_max).
+  Result<GroupHandle> add_group(const GroupOptions& options);
+  Result<void> pause(GroupHandle group);
+  Result<void> resume(GroupHandle group);
+  Result<void> set_rate(GroupHandle group, double pushes_per_second);
+  // For good: what waits, and whatever is submitted with this group later, ends as cancelled.
+  Result<void> cancel(GroupHandle group);
+
+  // Pushes with these ids that were submitted before the call and still wait end as cancelled; the others end as they end.
+  // Looks at every push inside: for a handful of ids, or thousands in one call. At most 65,536 ids a call, and Code::capacity while
+  // a shard has as many again to do.
+  Result<void> cancel(std::span<const std::uint64_t> ids);
+
+  // Fills the filter of unregistered tokens from what an earlier run learnt (it learns by itself from 410 answers). At most
+  // kDeadTokensPerCall a call, all or none; Code::capacity while the shards still read earlier ones: try again.
+  Result<void> add_dead_tokens(CredentialHandle credential, std::span<const DeadToken> tokens);
 
   // Checks topic, type, priority and payload as APNs would.
   Result<TemplateHandle> add_template(const TemplateOptions& options);
@@ -118,7 +169,7 @@ class TOCSIN_API Engine {
 
   // Ends now: pushes not written are returned, those in flight get `grace_ms` for their answers and are then
   // unknown. Outcomes stay readable by poll, also meanwhile. Idempotent; called again from another thread with less
-  // grace, it brings the end nearer. A name being resolved is waited for (as long as the system's resolver takes).
+  // grace, it brings the end nearer. Names being resolved are waited for, all at once (as long as the system's resolver takes).
   void stop(int grace_ms = 0);
 
   EngineStats stats() const;

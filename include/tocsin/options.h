@@ -71,7 +71,22 @@ struct EngineOptions {
 
   TlsCrypto tls_crypto = TlsCrypto::automatic;
   LogCallback log;
+
+  // Groups that may be added. Default 4,096; 1 to 1 million.
+  unsigned groups_max = 4096;
+
+  // Places per shard in the filter of tokens that APNs called unregistered (24 bytes each, taken as they fill). When all are
+  // taken, an old one makes room. Default 1 million; 0 (no filter) to 64 million.
+  std::uint32_t dead_tokens_max = 1'000'000;
+
+  // Pushes per second, of all credentials together: written requests, resends included. Default 0: no limit; else 0.001 to 1e9.
+  // Over any second no more than this many, and at most 50 ms worth (at least one push) in a burst.
+  double rate = 0;
 };
+
+// Values of CredentialOptions::alternate_port that are no port.
+inline constexpr int kAlternatePortAutomatic = -1;
+inline constexpr int kAlternatePortNone = 0;
 
 struct CredentialOptions {
   // A name for logs and metrics, not a secret. Default: the certificate's UID or subject.
@@ -87,7 +102,8 @@ struct CredentialOptions {
   // Trust anchors as PEM text. Default empty: the system's store.
   std::string ca_pem;
 
-  // The client certificate: PEM chain and key, or PKCS#12 bytes. One form only; neither: no client certificate.
+  // The client certificate: PEM chain and key, or PKCS#12 bytes. One form only, or a provider key (below) instead;
+  // none of them: requests without credentials, which only a test server takes.
   std::string certificate_pem;
   std::string key_pem;
   std::string key_password;
@@ -115,14 +131,68 @@ struct CredentialOptions {
   unsigned backoff_min_ms = 100;
   unsigned backoff_max_ms = 30'000;
 
-  // When no connection could be made for this long, waiting pushes end as failed (Reason::cannot_connect)
-  // and later ones fail at once until a dial succeeds. 0: never give up. Default 60,000.
+  // When no connection could be made for this long since the start, waiting pushes end as failed (Reason::cannot_connect)
+  // and later ones fail at once until a dial succeeds. 0: never give up. Default 60,000. Once a connection has
+  // worked, outage_give_up_ms counts instead.
   unsigned connect_give_up_ms = 60'000;
 
   // The lowest and highest TLS version: 12 or 13. Defaults 12 and 13.
   unsigned tls_min = 12;
   unsigned tls_max = 13;
+
+  // Provider token instead of a client certificate: the text of the .p8 file from Apple (PKCS#8 PEM, P-256), its key id
+  // and the team id (10 characters of A-Z and 0-9 each). All three or none.
+  std::string provider_key_p8;
+  std::string provider_key_id;
+  std::string team_id;
+
+  // A second port of the same host, used while `port` cannot be reached. kAlternatePortAutomatic (default): 2197 for 443 and
+  // 443 for 2197 if the host is Apple's (api.push.apple.com, api.sandbox.push.apple.com), else none. kAlternatePortNone: none.
+  // Else 1 to 65,535.
+  int alternate_port = kAlternatePortAutomatic;
+
+  // HTTP proxy to ask for a tunnel (CONNECT): "http://host:port" or "http://user:password@host:port", an IPv6 host in
+  // brackets, bytes of user and password beyond letters, digits and -._~ as %XX. TLS stays end to end. Default empty: none.
+  std::string proxy;
+
+  // Liveness, in milliseconds, each 0 (off) or 10 to 3,600,000. A connection that has pushes in flight and heard nothing for
+  // ping_after_ms, or is idle for ping_idle_ms, is sent a PING; without its answer in ping_timeout_ms (not 0) it is
+  // dead and replaced. After probe_after_ms of silence a PING is awaited before the next push.
+  unsigned ping_after_ms = 4000;
+  unsigned ping_timeout_ms = 5000;
+  unsigned ping_idle_ms = 60'000;
+  unsigned probe_after_ms = 30'000;
+
+  // An idle connection beside others is closed after this, in milliseconds: 0 (never) or 1,000 to 86,400,000. Default 10 minutes.
+  unsigned idle_close_ms = 600'000;
+
+  // As connect_give_up_ms, after a connection had worked: how long pushes wait for the end of an outage. 0: for ever (their
+  // own deadlines still hold). Default one hour; at most 7 days.
+  unsigned outage_give_up_ms = 3'600'000;
+
+  // Alarm: when this share of the last bad_tokens_least or more answers was BadDeviceToken, the tokens are most likely of another
+  // environment, and the credential is paused until Engine::resume. Defaults 0.5 and 200; 0 (never) to 1, and 10 to 1,000,000.
+  double bad_tokens_share = 0.5;
+  unsigned bad_tokens_least = 200;
+
+  // Pushes per second of this credential, as EngineOptions::rate. Default 0: no limit.
+  double rate = 0;
 };
+
+// Pushes that are cancelled, paused and paced together, across credentials: a campaign, a tenant's job. A push names at most one.
+struct GroupOptions {
+  std::string name;    // for people; at most 256 bytes
+  double rate = 0;     // pushes per second, as EngineOptions::rate; 0: no limit
+  bool paused = false; // begins paused
+};
+
+// What is known of a token from an earlier run: Engine::add_dead_tokens.
+struct DeadToken {
+  Bytes token;                             // hex, as Push::token
+  Bytes topic;                             // as TemplateOptions::topic
+  std::int64_t unregistered_unix_ms = 0;   // Outcome::unregistered_unix_ms; above 0
+};
+inline constexpr std::size_t kDeadTokensPerCall = 65'536;
 
 enum class PushType : std::uint8_t {
   alert = 0, background, voip, complication, fileprovider, location, liveactivity, pushtotalk, widgets,
@@ -150,7 +220,9 @@ struct TemplateOptions {
   std::int64_t expiration_unix_s = 0; // 0: one attempt by APNs, never stored
   PayloadForm form = PayloadForm::fixed;
   std::string payload;                // JSON; empty for PayloadForm::own
-  bool coalesce = false;              // reserved: a newer push supersedes a queued one; refused unless false
+  // A newer push with the same topic, token and (where it has one) collapse id supersedes one that still waits, never one that is
+  // in flight. For MDM wake-ups and whatever only the last of counts.
+  bool coalesce = false;
 };
 
 }  // namespace tocsin

@@ -51,7 +51,8 @@ enum class Policy : std::uint8_t {
   at_most_once = 1,   // reported as unknown, never sent again
 };
 
-// Order in the engine's own queue. This version acts on `normal` only and refuses the others.
+// Order in the engine's own queue: while all three wait, urgent pushes go out about four times as often as normal ones, and
+// these about four times as often as bulk ones. Nothing to do with apns-priority.
 enum class PriorityClass : std::uint8_t { normal = 0, urgent = 1, bulk = 2 };
 
 inline constexpr std::uint32_t kPushVersion = 1;
@@ -67,12 +68,17 @@ struct Push {
   Bytes collapse_id;     // sent as apns-collapse-id when not empty
   TemplateHandle template_handle = TemplateHandle::none;
   CredentialHandle credential = CredentialHandle::none;
-  GroupHandle group = GroupHandle::none;            // reserved for cancel, pause and rate; refused unless none
+  GroupHandle group = GroupHandle::none;            // what may be cancelled, paused and paced together (Engine::add_group)
   PriorityClass priority_class = PriorityClass::normal;
   Policy policy = Policy::at_least_once;
   std::uint16_t reserved = 0;                       // must be 0
-  std::int64_t deadline_unix_ns = 0;                // local deadline, apart from apns-expiration; refused unless 0
-  std::int64_t token_registered_unix_ms = 0;        // when the device registered this token; refused unless 0
+  // Local deadline, apart from apns-expiration; 0: none. A push that still waits then ends as expired, as it does when
+  // its template's expiration passes. Turned into monotonic time at submit: later steps of the wall clock do not move it.
+  // One that has passed already is taken, and ends as expired.
+  std::int64_t deadline_unix_ns = 0;
+  // When the device registered this token, 0: not known, at most 2^48 - 1. A token that APNs called unregistered at T is
+  // sent to again only if it was registered after T (Reason::token_known_dead).
+  std::int64_t token_registered_unix_ms = 0;
   Uuid apns_id{};                                   // sent as apns-id; all zero: the engine makes one
 };
 static_assert(std::is_trivially_copyable_v<Push>);

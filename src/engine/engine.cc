@@ -80,7 +80,10 @@ Result<std::unique_ptr<Engine>> Engine::start(EngineOptions options) {
   if (shared.outcome_fd < 0) {
     return Error{Code::io, std::string("eventfd: ") + std::strerror(errno) + "; raise the limit of open files"};
   }
+  shared.start_mono_ns = io::clock_now().mono_ns - base::kSecond;
+  shared.rate.set(options.rate, io::clock_now().mono_ns);
   shared.statuses.resize(options.shards);
+  shared.ask_to_shed = [engine = impl.get()](unsigned asking) { engine->ask_to_shed(asking); };
   for (unsigned i = 0; i < options.shards; ++i) {
     auto worker = std::make_unique<engine::Worker>(shared, i);
     if (Result<void> started = worker->start(); !started) return started.error();
@@ -89,22 +92,7 @@ Result<std::unique_ptr<Engine>> Engine::start(EngineOptions options) {
   return std::unique_ptr<Engine>(new Engine(std::move(impl)));
 }
 
-Result<CredentialHandle> Engine::add_credential(const CredentialOptions& options) {
-  engine::Shared& shared = impl_->shared;
-  auto entry = engine::make_credential(options, shared, shared.credentials.size());
-  if (!entry) return entry.error();
-  const auto index = shared.credentials.add(std::move(entry).value());
-  if (!index) {
-    return Error{Code::capacity, "all " + std::to_string(shared.options.credentials_max) +
-                                     " places for credentials are taken; raise credentials_max"};
-  }
-  return static_cast<CredentialHandle>(*index + 1);
-}
-
 Result<TemplateHandle> Engine::add_template(const TemplateOptions& options) {
-  if (options.coalesce) {
-    return Error{Code::unsupported, "coalesce: this version does not supersede queued pushes; leave it false"};
-  }
   if (const apns::Refusal refusal = apns::check_template(options)) return from_refusal(refusal);
   auto config = std::make_shared<dispatch::TemplateConfig>();
   config->options = options;
@@ -189,7 +177,12 @@ void Engine::stop(int grace_ms) {
     // Not held while waiting: a second call with less grace must be able to bring the end nearer.
     const std::lock_guard lock(impl_->stop_mutex);
     if (impl_->stopped) return;
-    for (auto& worker : impl_->workers) worker->post_stop(deadline);
+    const std::lock_guard control(impl_->control_mutex);
+    impl_->stopping = true;
+    engine::Mail mail;
+    mail.kind = dispatch::EventKind::stop;
+    mail.deadline_mono_ns = deadline;
+    impl_->post_all(mail);
   }
   for (auto& worker : impl_->workers) {
     while (!worker->at_rest()) std::this_thread::sleep_for(kPollPause);
@@ -199,61 +192,6 @@ void Engine::stop(int grace_ms) {
   impl_->stopped = true;
   shared.resolver.reset();
   for (auto& worker : impl_->workers) worker->join();
-}
-
-EngineStats Engine::stats() const {
-  engine::Shared& shared = impl_->shared;
-  EngineStats stats;
-  stats.submitted = shared.submitted.load(std::memory_order_relaxed);
-  stats.outcomes = shared.ended.load(std::memory_order_relaxed);
-  stats.tls_crypto = shared.crypto.name;
-  for (const auto& worker : impl_->workers) {
-    const engine::PublishedCounters& counters = worker->counters();
-    for (std::size_t i = 1; i <= kEnds; ++i) stats.ends[i] += counters.ends[i].get();
-    stats.in_flight += counters.in_flight.get();
-    stats.attempts += counters.attempts.get();
-    stats.possibly_doubled += counters.possibly_doubled.get();
-    stats.connections_opened += counters.connections_opened.get();
-    stats.connections_lost += counters.connections_lost.get();
-    stats.dials_failed += counters.dials_failed.get();
-    stats.goaways += counters.goaways.get();
-    stats.bytes_sent += counters.bytes_sent.get();
-    stats.bytes_received += counters.bytes_received.get();
-    stats.records_sent += counters.writes.get();
-    stats.inbox_wakes += counters.inbox_wakes.get();
-    stats.queue_bytes += worker->byte_credits().used();
-    stats.waiting += worker->credits().used();
-  }
-  stats.inside = shared.inside.used();
-  stats.unread = stats.outcomes - std::min(stats.outcomes, shared.read.load(std::memory_order_relaxed));
-  // Inbox and queue: what is inside the shards and not in flight. The two are read apart and may be a batch out of step.
-  stats.waiting -= std::min(stats.waiting, stats.in_flight);
-
-  const std::lock_guard lock(shared.status_mutex);
-  const std::uint32_t credentials = shared.credentials.size();
-  for (std::uint32_t i = 0; i < credentials; ++i) {
-    const engine::CredentialEntry& entry = *shared.credentials[i];
-    CredentialStats credential;
-    credential.handle = static_cast<CredentialHandle>(i + 1);
-    credential.name = entry.name;
-    credential.topic = entry.facts.uid;
-    credential.not_after_unix_s = entry.facts.not_after_unix_s;
-    for (const auto& shard : shared.statuses) {
-      if (i >= shard.size()) continue;
-      const dispatch::CredentialStatus& status = shard[i];
-      credential.connections_open += status.open;
-      credential.connections_dialling += status.dialling;
-      credential.gave_up |= status.gave_up;
-      if (!status.last_error.empty()) credential.last_error = status.last_error;
-      if (status.unreachable_since_wall_ns != 0 &&
-          (credential.unreachable_since_unix_ns == 0 ||
-           status.unreachable_since_wall_ns < credential.unreachable_since_unix_ns)) {
-        credential.unreachable_since_unix_ns = status.unreachable_since_wall_ns;
-      }
-    }
-    stats.credentials.push_back(std::move(credential));
-  }
-  return stats;
 }
 
 }  // namespace tocsin

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Registry: an append-only table of fixed capacity that any thread reads without a lock; templates and
-// credentials live in one. An index below size() is complete and never changes.
+// Registry: an append-only table of fixed capacity that any thread reads without a lock; templates, credentials
+// and groups live in one. An index below size() is complete and never changes; what T says about itself may.
 //
 // Threads: add() under its own lock, size() and operator[] from any. Bounds: capacity at construction.
 #pragma once
@@ -17,10 +17,10 @@ template <class T>
 class Registry {
  public:
   explicit Registry(std::uint32_t capacity)
-      : entries_(std::make_unique<std::shared_ptr<const T>[]>(capacity)), capacity_(capacity) {}
+      : entries_(std::make_unique<std::shared_ptr<T>[]>(capacity)), capacity_(capacity) {}
 
   // The new entry's index, or nothing when full.
-  std::optional<std::uint32_t> add(std::shared_ptr<const T> entry) {
+  std::optional<std::uint32_t> add(std::shared_ptr<T> entry) {
     const std::lock_guard lock(mutex_);
     const std::uint32_t index = size_.load(std::memory_order_relaxed);
     if (index == capacity_) return std::nullopt;
@@ -29,10 +29,10 @@ class Registry {
     return index;
   }
   std::uint32_t size() const { return size_.load(std::memory_order_acquire); }
-  const std::shared_ptr<const T>& operator[](std::uint32_t index) const { return entries_[index]; }
+  const std::shared_ptr<T>& operator[](std::uint32_t index) const { return entries_[index]; }
 
  private:
-  std::unique_ptr<std::shared_ptr<const T>[]> entries_;
+  std::unique_ptr<std::shared_ptr<T>[]> entries_;
   const std::uint32_t capacity_;
   std::atomic<std::uint32_t> size_{0};
   std::mutex mutex_;

@@ -5,8 +5,11 @@
 // Threads: each member says how. Ownership: Engine::Impl owns it and outlives every worker and submitter.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <cstring>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -16,10 +19,12 @@
 #include <tocsin/options.h>
 #include <tocsin/push.h>
 
+#include "base/prng.h"
 #include "dispatch/config.h"
 #include "dispatch/events.h"
 #include "engine/block_pool.h"
 #include "engine/credits.h"
+#include "engine/rate.h"
 #include "engine/registry.h"
 #include "io/resolver.h"
 #include "tls/context.h"
@@ -27,14 +32,48 @@
 
 namespace tocsin::engine {
 
-// A credential as the engine keeps it: one config per home shard (they differ in connections_max).
-struct CredentialEntry {
+// One version of a credential, immutable: what add_credential or replace_credential made of its options.
+struct CredentialVersion {
   std::string name;
   tls::CertificateFacts facts;
+  std::string provider_key_id;
+  double rate = 0;
+  // One config per shard; home shards differ in connections_max, the rest share one.
+  std::vector<std::shared_ptr<const dispatch::CredentialConfig>> per_shard;
+};
+
+// A credential under its handle. Threads: home and span never change, the rest says how.
+struct CredentialEntry {
   unsigned home = 0;  // first home shard
   unsigned span = 1;  // home shards: home, home + 1, ... modulo the number of shards
-  std::vector<std::shared_ptr<const dispatch::CredentialConfig>> per_shard;  // by shard number
+  Rate rate;
+  std::atomic<bool> removed{false};
+  std::mutex mutex;                                  // of:
+  std::shared_ptr<const CredentialVersion> current;  // null once removed
+  std::string name;                                  // of the last version
+  std::string topic;
+
+  std::shared_ptr<const CredentialVersion> version() {
+    const std::lock_guard lock(mutex);
+    return current;
+  }
 };
+
+struct GroupEntry {
+  std::string name;
+  Rate rate;
+};
+
+// The shard of a device: the same for a push, for what is known of its token, and for ever.
+inline std::uint32_t route(const CredentialEntry& credential, base::ByteView token, std::size_t shards) {
+  std::uint64_t hash = 0;
+  for (std::size_t i = 0; i < token.size(); i += 8) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, token.data() + i, std::min<std::size_t>(8, token.size() - i));
+    hash = base::mix64(hash ^ word);
+  }
+  return static_cast<std::uint32_t>((credential.home + hash % credential.span) % shards);
+}
 
 struct Shared {
   explicit Shared(const EngineOptions& o)
@@ -44,18 +83,26 @@ struct Shared {
         dials(o.dials_max),
         templates(o.templates_max),
         credentials(o.credentials_max),
+        groups(o.groups_max),
         outcomes(o.pushes_max) {}
 
   const EngineOptions options;
   tls::CryptoChoice crypto;
   std::uint64_t run_key = 0;
+  // Where ticks begin: a little before the first step, so that tick 1 is always past.
+  std::int64_t start_mono_ns = 0;
 
   Credits inside;        // places from submit until the outcome is read
   Credits connections;   // sockets, from dial to closed
   Credits dials;         // from dial to SETTINGS or failure
   BlockPool blocks;
-  Registry<dispatch::TemplateConfig> templates;
+  Registry<const dispatch::TemplateConfig> templates;
   Registry<CredentialEntry> credentials;
+  Registry<GroupEntry> groups;
+  Rate rate;             // of the engine
+  // A shard found no place for a connection: the others are to close one they do not need. Set once, before the first
+  // credential; called by workers, argument: the asking shard.
+  std::function<void(unsigned)> ask_to_shed;
   std::unique_ptr<io::Resolver> resolver = std::make_unique<io::Resolver>();
 
   moodycamel::ConcurrentQueue<Outcome> outcomes;

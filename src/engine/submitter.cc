@@ -10,6 +10,7 @@
 #include "base/assertion.h"
 #include "base/hex.h"
 #include "base/prng.h"
+#include "engine/deadline.h"
 #include "engine/impl.h"
 
 namespace tocsin {
@@ -18,6 +19,7 @@ namespace {
 // Pushes per chunk: one reservation and one wake per shard for this many.
 constexpr std::size_t kChunk = 256;
 constexpr unsigned kSubmittersMax = 256;
+constexpr std::int64_t kUnixMsMax = (std::int64_t{1} << 48) - 1;
 
 struct Wrong {
   Code code = Code::ok;
@@ -53,12 +55,13 @@ struct Submitter::Impl {
     std::uint32_t part_at = 0;       // into escaped, if part_escaped
     std::uint16_t part_bytes = 0;
     bool part_escaped = false;
+    std::int64_t deadline_wall_ns = 0;  // the nearer of the push's own and the template's expiration; 0: none
     std::array<std::uint8_t, kTokenHexDigitsMax / 2> token;
   };
 
   Wrong check(const Push& push, Place& place);
-  Wrong check_reserved(const Push& push);
-  bool build(const Push& push, const Place& place, std::int64_t wall_ns);
+  Wrong check_words(const Push& push);
+  bool build(const Push& push, const Place& place, base::Now now);
   Uuid next_apns_id();
 
   Engine::Impl& engine;
@@ -95,28 +98,33 @@ Result<Submitter> Engine::submitter() {
   return Submitter(std::make_unique<Submitter::Impl>(*impl_, number));
 }
 
-Wrong Submitter::Impl::check_reserved(const Push& push) {
+// What is neither text nor a handle of template or credential.
+Wrong Submitter::Impl::check_words(const Push& push) {
   if (push.struct_bytes != sizeof(Push) || push.version != kPushVersion) {
     return wrong(Code::unsupported, "struct_bytes, version: not a Push of this library's version (" +
                                         std::to_string(sizeof(Push)) + " bytes, version 1)");
   }
-  if (push.group != GroupHandle::none) return wrong(Code::unsupported, "group: this version does not act on groups; leave it none");
-  if (push.priority_class != PriorityClass::normal) {
-    return wrong(Code::unsupported, "priority_class: this version acts on normal only");
+  if (static_cast<std::uint32_t>(push.group) > engine.shared.groups.size()) {
+    return wrong(Code::unknown_handle, "group: this engine gave out no such group");
+  }
+  if (push.priority_class > PriorityClass::bulk) {
+    return wrong(Code::invalid_argument, "priority_class: neither normal, urgent nor bulk");
   }
   if (push.policy != Policy::at_least_once && push.policy != Policy::at_most_once) {
     return wrong(Code::invalid_argument, "policy: neither at_least_once nor at_most_once");
   }
-  if (push.deadline_unix_ns != 0) return wrong(Code::unsupported, "deadline_unix_ns: this version has no local deadline; leave it 0");
-  if (push.token_registered_unix_ms != 0) {
-    return wrong(Code::unsupported, "token_registered_unix_ms: this version keeps no filter of dead tokens; leave it 0");
+  if (push.deadline_unix_ns < 0) {
+    return wrong(Code::invalid_argument, "deadline_unix_ns: must be a time in Unix nanoseconds, or 0 for none");
+  }
+  if (push.token_registered_unix_ms < 0 || push.token_registered_unix_ms > kUnixMsMax) {
+    return wrong(Code::invalid_argument, "token_registered_unix_ms: must be a time in Unix milliseconds below 2^48, or 0");
   }
   if (push.reserved != 0) return wrong(Code::invalid_argument, "reserved: must be 0");
   return {};
 }
 
 Wrong Submitter::Impl::check(const Push& push, Place& place) {
-  if (Wrong bad = check_reserved(push); bad.code != Code::ok) return bad;
+  if (Wrong bad = check_words(push); bad.code != Code::ok) return bad;
   const auto template_index = static_cast<std::uint32_t>(push.template_handle) - 1;
   const auto credential_index = static_cast<std::uint32_t>(push.credential) - 1;
   if (template_index >= engine.shared.templates.size()) {
@@ -124,6 +132,10 @@ Wrong Submitter::Impl::check(const Push& push, Place& place) {
   }
   if (credential_index >= engine.shared.credentials.size()) {
     return wrong(Code::unknown_handle, "credential: this engine gave out no such credential");
+  }
+  const engine::CredentialEntry& credential = *engine.shared.credentials[credential_index];
+  if (credential.removed.load(std::memory_order_acquire)) {
+    return wrong(Code::unknown_handle, "credential: it was removed");
   }
   const std::string_view token = push.token.view();
   if (token.empty() || token.size() > kTokenHexDigitsMax || !base::hex_decode(token, place.token.data())) {
@@ -136,6 +148,11 @@ Wrong Submitter::Impl::check(const Push& push, Place& place) {
     }
   }
   const TemplateOptions& options = engine.shared.templates[template_index]->options;
+  place.deadline_wall_ns = push.deadline_unix_ns;
+  if (options.has_expiration && options.expiration_unix_s > 0) {
+    const std::int64_t expiration = engine::expiration_wall_ns(options.expiration_unix_s);
+    if (place.deadline_wall_ns == 0 || expiration < place.deadline_wall_ns) place.deadline_wall_ns = expiration;
+  }
   std::size_t data = token.size() / 2 + push.collapse_id.size;
   place.part_escaped = false;
   place.part_bytes = 0;
@@ -169,14 +186,8 @@ Wrong Submitter::Impl::check(const Push& push, Place& place) {
   }
   place.block_bytes = data > dispatch::kInlineBytes ? static_cast<std::uint32_t>(data) : 0;
 
-  const engine::CredentialEntry& credential = *engine.shared.credentials[credential_index];
-  std::uint64_t hash = 0;
-  for (std::size_t i = 0; i < token.size() / 2; i += 8) {
-    std::uint64_t word = 0;
-    std::memcpy(&word, place.token.data() + i, std::min<std::size_t>(8, token.size() / 2 - i));
-    hash = base::mix64(hash ^ word);
-  }
-  place.shard = static_cast<std::uint32_t>((credential.home + hash % credential.span) % engine.workers.size());
+  const base::ByteView token_bytes = std::as_bytes(std::span(place.token).first(token.size() / 2));
+  place.shard = engine::route(credential, token_bytes, engine.workers.size());
   return {};
 }
 
@@ -193,14 +204,20 @@ Uuid Submitter::Impl::next_apns_id() {
   return id;
 }
 
-bool Submitter::Impl::build(const Push& push, const Place& place, std::int64_t wall_ns) {
+bool Submitter::Impl::build(const Push& push, const Place& place, base::Now now) {
   dispatch::PushRecord& record = staged[place.shard].emplace_back();
   record.id = push.id;
   record.apns_id = push.apns_id == Uuid{} ? next_apns_id() : push.apns_id;
-  record.submitted_wall_ns = wall_ns;
+  record.submitted_wall_ns = now.wall_ns;
   record.template_index = static_cast<std::uint32_t>(push.template_handle) - 1;
   record.credential = static_cast<std::uint32_t>(push.credential) - 1;
   record.policy = push.policy;
+  record.priority_class = push.priority_class;
+  record.group = static_cast<std::uint32_t>(push.group);
+  record.set_registered_unix_ms(push.token_registered_unix_ms);
+  if (place.deadline_wall_ns != 0) {
+    record.deadline = engine::deadline_tick(place.deadline_wall_ns, now, engine.shared.start_mono_ns);
+  }
   record.token_bytes = static_cast<std::uint8_t>(push.token.size / 2);
   record.collapse_bytes = static_cast<std::uint8_t>(push.collapse_id.size);
   record.content_bytes = push.payload.size != 0 ? static_cast<std::uint16_t>(push.payload.size) : place.part_bytes;
@@ -230,7 +247,7 @@ SubmitResult Submitter::submit(std::span<const Push> pushes) {
   engine::Shared& shared = impl_->engine.shared;
   auto& workers = impl_->engine.workers;
   shared.submitting.fetch_add(1, std::memory_order_seq_cst);
-  const std::int64_t wall_ns = io::clock_now().wall_ns;
+  const base::Now now = io::clock_now();
 
   while (result.taken < pushes.size() && result.error == Code::ok) {
     if (shared.closed_to_pushes.load(std::memory_order_seq_cst)) {
@@ -266,7 +283,7 @@ SubmitResult Submitter::submit(std::span<const Push> pushes) {
           break;
         }
       }
-      if (!impl_->build(chunk[fit], place, wall_ns)) {
+      if (!impl_->build(chunk[fit], place, now)) {
         worker.byte_credits().give(place.block_bytes);
         break;
       }

@@ -53,10 +53,11 @@ void Worker::join() {
   thread_.join();
 }
 
-void Worker::post_stop(std::int64_t deadline_mono_ns) {
+void Worker::post(Mail mail) {
+  bulk_waiting_.fetch_add(mail.bulk(), std::memory_order_acq_rel);
   {
     const std::lock_guard lock(control_mutex_);
-    stops_.push_back(deadline_mono_ns);
+    mail_.push_back(std::move(mail));
     control_pending_.store(true, std::memory_order_release);
   }
   wake();
@@ -90,9 +91,14 @@ void Worker::run(std::promise<Result<void>>& started) {
   shard_options.connections_max = options.connections_max;
   shard_options.credentials_max = options.credentials_max;
   shard_options.templates_max = options.templates_max;
+  shard_options.groups_max = options.groups_max;
+  shard_options.dead_tokens_max = options.dead_tokens_max;
+  shard_options.paced = options.rate != 0;
+  shard_options.start_mono_ns = shared_.start_mono_ns;
   shard_options.attempts_max = options.attempts_max;
   shard_options.seed = base::mix64(shared_.run_key + number_);
   shard_ = std::make_unique<dispatch::Shard>(shard_options);
+  prng_ = base::Prng(~shard_options.seed);
   slots_.resize(options.connections_max);
   pushes_.resize(kInboxBatch);
   inbox_token_ = std::make_unique<moodycamel::ConsumerToken>(inbox_);
@@ -113,73 +119,111 @@ void Worker::loop() {
       driver_->wait(output_.deadline_mono_ns);
     }
     events_.clear();
-    texts_.clear();
-    addresses_.clear();
+    kept_.clear();
     events_.swap(later_);
-    texts_.swap(later_texts_);
+    kept_.swap(later_kept_);
     completions_.clear();
     driver_->reap(completions_);
-    collect_control();
     for (const io::Completion& completion : completions_) translate(completion);
+    const bool stop_taken_before = stop_taken_;
     collect_inbox();
+    collect_mail();
+    collect_resolved();
     const base::Now now = io::clock_now();
     shard_->step(now, events_, std::span(pushes_.data(), pushes_.size()), output_);
     for (const dispatch::Action& action : output_.actions) perform(action);
+    for (const dispatch::Want& want : output_.wants) grant(want, now.mono_ns);
     publish();
     deliver();
+    // The shard is at rest; this worker is once its inbox, looked at after the stop was taken, held nothing more either.
+    if (output_.at_rest && stop_taken_before && pushes_.empty()) at_rest_.store(true, std::memory_order_release);
     // Sleep only if nothing is known to wait: a full inbox batch, raised events, a deadline that has come.
     more = pushes_.size() == kInboxBatch || !later_.empty() || output_.deadline_mono_ns <= now.mono_ns ||
            (output_.at_rest && !at_rest());
   }
 }
 
-void Worker::collect_control() {
-  if (!control_pending_.load(std::memory_order_acquire)) return;
-  std::vector<std::int64_t> stops;
-  std::vector<Resolved> resolved;
-  {
-    const std::lock_guard lock(control_mutex_);
-    stops.swap(stops_);
-    resolved.swap(resolved_);
-    control_pending_.store(false, std::memory_order_relaxed);
-  }
-  for (const std::int64_t deadline : stops) {
-    // Pushes enter a shard before its stop, or not at all: submit() was closed first.
-    collect_registry();
-    add_event(dispatch::EventKind::stop, 0).deadline_mono_ns = deadline;
-  }
-  for (Resolved& answer : resolved) {
-    Slot& slot = slots_[base::Handle{answer.handle}.index()];
-    if (slot.state != SlotState::resolving || slot.handle != answer.handle) continue;  // given up meanwhile
-    if (answer.addresses.empty()) {
-      const std::string_view text = keep(std::move(answer.error));
-      add_event(dispatch::EventKind::dial_failed, answer.handle).text = text;
-      continue;
-    }
-    auto& addresses = *addresses_.emplace_back(std::make_unique<std::vector<base::Address>>());
-    addresses.assign(answer.addresses.begin(), answer.addresses.end());
-    add_event(dispatch::EventKind::resolved, answer.handle).addresses = addresses;
-  }
-}
-
-void Worker::collect_registry() {
-  for (const std::uint32_t size = shared_.templates.size(); templates_known_ < size; ++templates_known_) {
-    dispatch::Event& event = add_event(dispatch::EventKind::template_added, 0);
-    event.index = templates_known_;
-    event.template_config = shared_.templates[templates_known_];
-  }
-  for (const std::uint32_t size = shared_.credentials.size(); credentials_known_ < size; ++credentials_known_) {
-    dispatch::Event& event = add_event(dispatch::EventKind::credential_added, 0);
-    event.index = credentials_known_;
-    event.credential = shared_.credentials[credentials_known_]->per_shard[number_];
-  }
-}
-
 void Worker::collect_inbox() {
   pushes_.resize(kInboxBatch);
   pushes_.resize(inbox_.try_dequeue_bulk(*inbox_token_, pushes_.data(), kInboxBatch));
-  // After the pushes: whatever they name was registered before they were submitted.
-  collect_registry();
+}
+
+// After the inbox: whatever a push names or was told before it was submitted has been posted by now.
+void Worker::collect_mail() {
+  if (!cancels_.empty() && pushes_.size() < kInboxBatch) {
+    // What was submitted before them is in the shard after this step.
+    for (const Mail& mail : cancels_) {
+      add_later(mail.kind).ids = *mail.ids;
+      later_kept_.push_back(mail.ids);
+      bulk_waiting_.fetch_sub(mail.bulk(), std::memory_order_acq_rel);
+    }
+    cancels_.clear();
+  }
+  taken_mail_.clear();
+  if (control_pending_.load(std::memory_order_acquire)) {
+    const std::lock_guard lock(control_mutex_);
+    taken_mail_.swap(mail_);
+    control_pending_.store(!resolved_.empty(), std::memory_order_relaxed);
+  }
+  // Before the mail, which may speak of them.
+  for (const std::uint32_t size = shared_.templates.size(); templates_known_ < size; ++templates_known_) {
+    dispatch::Event& event = add_event(dispatch::EventKind::template_added);
+    event.index = templates_known_;
+    event.template_config = shared_.templates[templates_known_];
+  }
+  for (const std::uint32_t size = shared_.groups.size(); groups_known_ < size; ++groups_known_) {
+    dispatch::Event& event = add_event(dispatch::EventKind::group_added);
+    event.index = groups_known_;
+    event.result = shared_.groups[groups_known_]->rate.paced() ? 1 : 0;
+  }
+  for (Mail& mail : taken_mail_) {
+    if (mail.kind == dispatch::EventKind::cancel) {
+      cancels_.push_back(std::move(mail));
+    } else {
+      hand_over(mail);
+    }
+  }
+}
+
+void Worker::hand_over(const Mail& mail) {
+  dispatch::Event& event = add_event(mail.kind);
+  event.pace = mail.pace;
+  event.index = mail.index;
+  event.result = mail.result;
+  event.deadline_mono_ns = mail.deadline_mono_ns;
+  if (mail.version != nullptr) {
+    if (versions_.size() <= mail.index) versions_.resize(mail.index + 1);
+    versions_[mail.index] = mail.version;
+    event.credential = mail.version->per_shard[number_];
+  }
+  if (mail.dead != nullptr) {
+    event.dead = mail.dead->tokens;
+    kept_.push_back(mail.dead);
+    bulk_waiting_.fetch_sub(mail.bulk(), std::memory_order_acq_rel);
+  }
+  if (mail.kind == dispatch::EventKind::credential_removed) versions_[mail.index].reset();
+  if (mail.kind == dispatch::EventKind::stop) stop_taken_ = true;
+}
+
+void Worker::collect_resolved() {
+  std::vector<Resolved> resolved;
+  if (!control_pending_.load(std::memory_order_acquire)) return;
+  {
+    const std::lock_guard lock(control_mutex_);
+    resolved.swap(resolved_);
+    control_pending_.store(!mail_.empty(), std::memory_order_relaxed);
+  }
+  for (Resolved& answer : resolved) {
+    const Slot& slot = slots_[base::Handle{answer.handle}.index()];
+    if (slot.state != SlotState::resolving || slot.handle != answer.handle) continue;  // given up meanwhile
+    if (answer.addresses.empty()) {
+      const std::string& text = keep(std::move(answer.error));
+      add_event(dispatch::EventKind::dial_failed, answer.handle).text = text;
+      continue;
+    }
+    const auto& addresses = keep(std::vector<base::Address>(answer.addresses.begin(), answer.addresses.end()));
+    add_event(dispatch::EventKind::resolved, answer.handle).addresses = addresses;
+  }
 }
 
 dispatch::Event& Worker::add_event(dispatch::EventKind kind, std::uint64_t handle) {
@@ -189,24 +233,26 @@ dispatch::Event& Worker::add_event(dispatch::EventKind kind, std::uint64_t handl
   return event;
 }
 
-std::string_view Worker::keep(std::string text) {
-  return *texts_.emplace_back(std::make_unique<std::string>(std::move(text)));
+dispatch::Event& Worker::add_later(dispatch::EventKind kind, std::uint64_t handle) {
+  dispatch::Event& event = later_.emplace_back();
+  event.kind = kind;
+  event.handle = handle;
+  return event;
 }
 
 void Worker::translate(const io::Completion& completion) {
   using Kind = io::CompletionKind;
   Slot& slot = slots_[base::Handle{completion.handle}.index()];
   if (slot.handle != completion.handle) return;
-  const auto authority = [&] {
-    return shared_.credentials[slot.credential]->per_shard[number_]->authority;
-  };
+  const std::string& target = slot.target;
   switch (completion.kind) {
     case Kind::dialled:
       if (completion.error == 0) {
         add_event(dispatch::EventKind::dialled, completion.handle);
       } else {
-        const std::string_view text =
-            keep("cannot connect to " + authority() + ": " + errno_text(completion.error));
+        const std::string address = slot.address.text();
+        const std::string_view text = keep("cannot connect to " + target + (address == target ? "" : " (" + address + ")") +
+                                           ": " + errno_text(completion.error));
         add_event(dispatch::EventKind::dial_failed, completion.handle).text = text;
       }
       break;
@@ -215,14 +261,14 @@ void Worker::translate(const io::Completion& completion) {
       break;
     case Kind::peer_closed: {
       const std::string_view text =
-          keep(completion.error == 0 ? "the connection to " + authority() + " was closed by the peer"
-                                     : "the connection to " + authority() + " broke: " + errno_text(completion.error));
+          keep(completion.error == 0 ? "the connection to " + target + " was closed by the peer"
+                                     : "the connection to " + target + " broke: " + errno_text(completion.error));
       add_event(dispatch::EventKind::peer_closed, completion.handle).text = text;
       break;
     }
     case Kind::sent: {
       const std::string_view text =
-          completion.result < 0 ? keep("sending to " + authority() + " failed: " +
+          completion.result < 0 ? keep("sending to " + target + " failed: " +
                                        errno_text(static_cast<int>(-completion.result)))
                                 : std::string_view{};
       dispatch::Event& event = add_event(dispatch::EventKind::sent, completion.handle);
@@ -231,6 +277,11 @@ void Worker::translate(const io::Completion& completion) {
       break;
     }
     case Kind::closed:
+      if (slot.state == SlotState::redialling) {
+        slot.state = SlotState::driver;
+        driver_->dial(slot.handle, slot.address);
+        break;
+      }
       slot = Slot{};
       shared_.connections.give(1);
       add_event(dispatch::EventKind::closed, completion.handle);
@@ -240,30 +291,19 @@ void Worker::translate(const io::Completion& completion) {
 }
 
 void Worker::perform(const dispatch::Action& action) {
-  Slot& slot = slots_[base::Handle{action.handle}.index()];
   switch (action.kind) {
     case dispatch::ActionKind::resolve: perform_resolve(action); break;
-    case dispatch::ActionKind::dial:
-      TOCSIN_ASSERT(slot.handle == action.handle && slot.state == SlotState::resolving);
-      slot.state = SlotState::driver;
-      driver_->dial(action.handle, io::Address(action.address));
-      break;
-    case dispatch::ActionKind::need_token: break;
+    case dispatch::ActionKind::dial: perform_dial(action); break;
     case dispatch::ActionKind::dial_settled: shared_.dials.give(1); break;
     case dispatch::ActionKind::send: driver_->send(action.handle, action.bytes); break;
-    case dispatch::ActionKind::close:
-      if (slot.handle == action.handle && slot.state == SlotState::driver) {
-        driver_->close(action.handle);
-        break;
-      }
-      // Never reached the kernel: still resolving, or the budget was used up.
-      if (slot.handle == action.handle && slot.state == SlotState::resolving) {
-        slot = Slot{};
-        shared_.connections.give(1);
-      }
-      later_.emplace_back().kind = dispatch::EventKind::closed;
-      later_.back().handle = action.handle;
+    case dispatch::ActionKind::close: perform_close(action); break;
+    case dispatch::ActionKind::need_token: {
+      dispatch::Event& event = add_later(dispatch::EventKind::token_failed);
+      event.index = action.credential;
+      event.token_iat_s = action.token_iat_s;
+      event.text = "this credential has no provider key";
       break;
+    }
   }
 }
 
@@ -272,12 +312,16 @@ void Worker::perform_resolve(const dispatch::Action& action) {
   const bool may_connect = may_dial && shared_.connections.take(1) == 1;
   if (!may_connect) {
     if (may_dial) shared_.dials.give(1);
-    later_.emplace_back().kind = dispatch::EventKind::dial_deferred;
-    later_.back().handle = action.handle;
+    add_later(dispatch::EventKind::dial_deferred, action.handle).result = may_dial ? 1 : 0;
+    if (may_dial) shared_.ask_to_shed(number_);
     return;
   }
   Slot& slot = slots_[base::Handle{action.handle}.index()];
-  slot = Slot{SlotState::resolving, action.handle, action.credential};
+  slot = Slot{};
+  slot.state = SlotState::resolving;
+  slot.handle = action.handle;
+  const bool colons = action.name.find(':') != std::string_view::npos;
+  slot.target.append(colons ? "[" : "").append(action.name).append(colons ? "]:" : ":").append(std::to_string(action.port));
   // `this` outlives the resolver's callbacks: Engine::Impl ends the resolver before the workers.
   shared_.resolver->resolve(std::string(action.name), action.port,
                            [this, handle = action.handle](Result<std::vector<io::Address>> answer) {
@@ -295,6 +339,51 @@ void Worker::perform_resolve(const dispatch::Action& action) {
                              }
                              wake();
                            });
+}
+
+void Worker::perform_dial(const dispatch::Action& action) {
+  Slot& slot = slots_[base::Handle{action.handle}.index()];
+  TOCSIN_ASSERT(slot.handle == action.handle && slot.state != SlotState::idle);
+  slot.address = io::Address(action.address);
+  if (slot.state == SlotState::resolving) {
+    slot.state = SlotState::driver;
+    driver_->dial(action.handle, slot.address);
+    return;
+  }
+  // Another address of the same name: the socket of the failed dial goes first.
+  if (slot.state == SlotState::redialling) return;
+  slot.state = SlotState::redialling;
+  driver_->close(action.handle);
+}
+
+void Worker::perform_close(const dispatch::Action& action) {
+  Slot& slot = slots_[base::Handle{action.handle}.index()];
+  if (slot.handle == action.handle && slot.state == SlotState::driver) {
+    driver_->close(action.handle);
+    return;
+  }
+  if (slot.handle == action.handle && slot.state == SlotState::redialling) {
+    slot.state = SlotState::driver;  // it is being closed already
+    return;
+  }
+  // Never reached the kernel: still resolving, or the budget was used up.
+  if (slot.handle == action.handle && slot.state == SlotState::resolving) {
+    slot = Slot{};
+    shared_.connections.give(1);
+  }
+  add_later(dispatch::EventKind::closed, action.handle);
+}
+
+void Worker::grant(const dispatch::Want& want, std::int64_t now_mono_ns) {
+  Rate& rate = want.pace == dispatch::Pace::engine       ? shared_.rate
+               : want.pace == dispatch::Pace::credential ? shared_.credentials[want.index]->rate
+                                                         : shared_.groups[want.index]->rate;
+  const Lease lease = rate.take(want.count, now_mono_ns, prng_.unit());
+  dispatch::Event& event = add_later(dispatch::EventKind::granted);
+  event.pace = want.pace;
+  event.index = want.index;
+  event.result = lease.count;
+  event.deadline_mono_ns = lease.again_mono_ns;
 }
 
 void Worker::deliver() {
@@ -325,8 +414,6 @@ void Worker::deliver() {
     }
   }
   for (const dispatch::LogEvent& record : output_.logs) shared_.log(record.level, record.event, record.text);
-  // The shard is at rest; this worker is once its inbox, looked at after the stop came, held nothing more either.
-  if (output_.at_rest && pushes_.empty()) at_rest_.store(true, std::memory_order_release);
 }
 
 void Worker::publish() {
@@ -343,6 +430,12 @@ void Worker::publish() {
   published_.bytes_sent.set(counters.bytes_sent);
   published_.bytes_received.set(counters.bytes_received);
   published_.writes.set(counters.writes);
+  published_.retries.set(counters.retries);
+  published_.pings.set(counters.pings);
+  published_.peers_dead.set(counters.peers_dead);
+  published_.delayed.set(counters.delayed);
+  published_.dead_tokens.set(counters.dead_tokens);
+  published_.token_turns.set(counters.token_turns);
   published_.inbox_wakes.set(driver_->stats().wakes);
 }
 

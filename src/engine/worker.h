@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Worker: one shard's thread. Its loop is four verbs: reap, step, submit, wait.
 //
-// Threads: the constructor and join() on the owner's thread; wake(), post_stop() and inbox() from any; the
-// rest is the worker's own. Ownership: owns its driver and shard; `shared` must outlive it. Bounds: the inbox holds what the credits allow.
+// Threads: the constructor and join() on the owner's thread; wake(), post() and inbox() from any; the rest is the
+// worker's own. Ownership: owns its driver and shard; `shared` must outlive it. Bounds: the inbox holds what the credits
+// allow; mail with lists is bounded by kBulkMax (ask bulk_room() first), other mail by what its few senders call.
+//
+// Order: mail posted before a push was submitted reaches the shard before that push does, and mail keeps its order. Mail that
+// speaks of pushes inside (EventKind::cancel) reaches it after all that were submitted before.
 #pragma once
 
 #include <atomic>
@@ -29,11 +33,32 @@ namespace tocsin::engine {
 struct PublishedCounters {
   obs::Counter ends[kEnds + 1];
   obs::Counter waiting, in_flight, attempts, possibly_doubled, connections_opened, connections_lost, dials_failed,
-      goaways, bytes_sent, bytes_received, writes, inbox_wakes;
+      goaways, bytes_sent, bytes_received, writes, inbox_wakes, retries, pings, peers_dead, delayed, dead_tokens, token_turns;
+};
+
+// Tokens known to be dead, with the bytes that `tokens` looks at.
+struct DeadBatch {
+  std::string bytes;
+  std::vector<dispatch::DeadToken> tokens;
+};
+
+// A control event on its way to a shard; the fields as dispatch::Event's.
+struct Mail {
+  dispatch::EventKind kind = dispatch::EventKind::stop;
+  dispatch::Pace pace = dispatch::Pace::engine;
+  std::uint32_t index = 0;
+  std::int64_t result = 0;
+  std::int64_t deadline_mono_ns = 0;
+  std::shared_ptr<const CredentialVersion> version;
+  std::shared_ptr<const std::vector<std::uint64_t>> ids;
+  std::shared_ptr<const DeadBatch> dead;
+
+  std::size_t bulk() const { return (ids ? ids->size() : 0) + (dead ? dead->tokens.size() : 0); }
 };
 
 class Worker {
  public:
+  static constexpr std::size_t kBulkMax = 131'072;
   using Inbox = moodycamel::ConcurrentQueue<dispatch::PushRecord>;
 
   Worker(Shared& shared, unsigned number);
@@ -41,7 +66,7 @@ class Worker {
 
   // Starts the thread; answers once its ring is up, or says why it is not.
   Result<void> start();
-  // Ends the thread and its ring. Nobody may call wake() or post_stop() any more: no submitter is at work, and the
+  // Ends the thread and its ring. Nobody may call wake() or post() any more: no submitter is at work, and the
   // resolver, whose callbacks wake workers, has ended.
   void join();
 
@@ -51,16 +76,21 @@ class Worker {
   const PublishedCounters& counters() const { return published_; }
 
   void wake() { driver_->wake(); }
-  // Ends the shard: see EventKind::stop. May be called again with an earlier deadline.
-  void post_stop(std::int64_t deadline_mono_ns);
+  void post(Mail mail);
+  // Whether mail with lists of this many entries fits.
+  bool bulk_room(std::size_t entries) const {
+    return bulk_waiting_.load(std::memory_order_acquire) + entries <= kBulkMax;
+  }
   bool at_rest() const { return at_rest_.load(std::memory_order_acquire); }
 
  private:
-  enum class SlotState : std::uint8_t { idle, resolving, driver };  // resolving: or resolved, and not dialled yet
+  // resolving: or resolved, and not dialled yet. redialling: a dial failed, its socket is being closed, then `address` is dialled.
+  enum class SlotState : std::uint8_t { idle, resolving, driver, redialling };
   struct Slot {
     SlotState state = SlotState::idle;
     std::uint64_t handle = 0;
-    std::uint32_t credential = 0;
+    io::Address address;
+    std::string target;  // "api.push.apple.com:443", for people
   };
   struct Resolved {
     std::uint64_t handle = 0;
@@ -70,16 +100,29 @@ class Worker {
 
   void run(std::promise<Result<void>>& started);
   void loop();
-  void collect_control();
+  void collect_mail();
+  void hand_over(const Mail& mail);
+  void collect_resolved();
   void collect_registry();
   void collect_inbox();
   void translate(const io::Completion& completion);
   void perform(const dispatch::Action& action);
   void perform_resolve(const dispatch::Action& action);
+  void perform_dial(const dispatch::Action& action);
+  void perform_close(const dispatch::Action& action);
+  void grant(const dispatch::Want& want, std::int64_t now_mono_ns);
   void deliver();
   void publish();
-  std::string_view keep(std::string text);
-  dispatch::Event& add_event(dispatch::EventKind kind, std::uint64_t handle);
+  // Something that an event of this step (or, for `later`, of the next one) looks at.
+  template <class T>
+  const T& keep(T value, bool later = false) {
+    auto kept = std::make_shared<const T>(std::move(value));
+    const T& at = *kept;
+    (later ? later_kept_ : kept_).push_back(std::move(kept));
+    return at;
+  }
+  dispatch::Event& add_event(dispatch::EventKind kind, std::uint64_t handle = 0);
+  dispatch::Event& add_later(dispatch::EventKind kind, std::uint64_t handle = 0);
 
   Shared& shared_;
   const unsigned number_;
@@ -92,9 +135,10 @@ class Worker {
   std::atomic<bool> may_end_{false};
 
   std::mutex control_mutex_;
-  std::vector<std::int64_t> stops_;      // deadlines posted
+  std::vector<Mail> mail_;
   std::vector<Resolved> resolved_;
   std::atomic<bool> control_pending_{false};
+  std::atomic<std::size_t> bulk_waiting_{0};  // entries of lists posted and not yet handed over
 
   // The thread's own.
   std::unique_ptr<io::Driver> driver_;
@@ -103,15 +147,19 @@ class Worker {
   std::vector<io::Completion> completions_;
   std::vector<dispatch::Event> events_;
   std::vector<dispatch::Event> later_;   // raised while actions were performed; next step's events
-  std::vector<std::unique_ptr<std::string>> texts_;
-  std::vector<std::unique_ptr<std::string>> later_texts_;
-  std::vector<std::unique_ptr<std::vector<base::Address>>> addresses_;
+  std::vector<std::shared_ptr<const void>> kept_;
+  std::vector<std::shared_ptr<const void>> later_kept_;
+  std::vector<Mail> taken_mail_;
+  std::vector<Mail> cancels_;            // until the inbox was seen empty once
+  std::vector<std::shared_ptr<const CredentialVersion>> versions_;  // by credential, as the shard knows them
+  base::Prng prng_{0};                   // jitter of leases
+  bool stop_taken_ = false;              // a stop reached the shard in an earlier step
   std::vector<dispatch::PushRecord> pushes_;
   std::vector<Slot> slots_;
   std::unique_ptr<moodycamel::ConsumerToken> inbox_token_;
   std::unique_ptr<moodycamel::ProducerToken> outcome_token_;
   std::uint32_t templates_known_ = 0;
-  std::uint32_t credentials_known_ = 0;
+  std::uint32_t groups_known_ = 0;
   std::thread thread_;
 };
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/resolver.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <condition_variable>
+#include <cstddef>
 #include <cstring>
 #include <deque>
 #include <mutex>
@@ -58,26 +60,26 @@ Error cannot_resolve(const std::string& host, const std::string& why) {
 
 // The loopback addresses, for a machine whose files do not know "localhost": RFC 6761 section 6.3 has resolvers
 // answer it themselves.
-Result<std::vector<Address>> loopback(std::uint16_t port) {
+Result<std::vector<Address>> loopback() {
   std::vector<Address> out;
-  for (const char* literal : {"127.0.0.1:", "[::1]:"}) {
-    auto address = parse_address(literal + std::to_string(port));
+  for (const char* literal : {"127.0.0.1:0", "[::1]:0"}) {
+    auto address = parse_address(literal);
     if (!address) return address.error();
     out.push_back(*address);
   }
   return out;
 }
 
-Result<std::vector<Address>> query(const std::string& host, std::uint16_t port) {
+// Addresses with port 0, each once.
+Result<std::vector<Address>> system_query(const std::string& host) {
   // No AI_ADDRCONFIG: it drops "localhost" on a machine whose only interface is the loopback.
   addrinfo hints{};
   hints.ai_family = AF_UNSPEC;
   hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_NUMERICSERV;
   addrinfo* list = nullptr;
-  const int code = ::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &list);
+  const int code = ::getaddrinfo(host.c_str(), nullptr, &hints, &list);
   const int error = errno;
-  if (code != 0 && ::strcasecmp(host.c_str(), "localhost") == 0) return loopback(port);
+  if (code != 0 && ::strcasecmp(host.c_str(), "localhost") == 0) return loopback();
   if (code == EAI_AGAIN) {
     return cannot_resolve(host, "the name server did not answer; check /etc/resolv.conf and the network");
   }
@@ -91,47 +93,89 @@ Result<std::vector<Address>> query(const std::string& host, std::uint16_t port) 
     if (info->ai_addrlen != sizeof(sockaddr_in) && info->ai_addrlen != sizeof(sockaddr_in6)) continue;
     std::memcpy(address.storage, info->ai_addr, info->ai_addrlen);
     address.size = info->ai_addrlen;
-    out.push_back(address);
+    if (std::find(out.begin(), out.end(), address) == out.end()) out.push_back(address);
   }
   ::freeaddrinfo(list);
   if (out.empty()) return cannot_resolve(host, "the name has no IPv4 or IPv6 address");
   return out;
 }
 
+// The port stands at the same place in both families.
+void set_port(Address& address, std::uint16_t port) {
+  static_assert(offsetof(sockaddr_in, sin_port) == offsetof(sockaddr_in6, sin6_port));
+  const std::uint16_t network = htons(port);
+  std::memcpy(address.storage + offsetof(sockaddr_in, sin_port), &network, sizeof(network));
+}
+
 }  // namespace
 
 struct Resolver::Impl {
-  explicit Impl(std::size_t limit) : requests_max(limit) {}
+  Impl(std::size_t limit, Query q) : requests_max(limit), query(q ? std::move(q) : Query(system_query)) {}
+
+  // The first waiting host that no other thread asks about, or the end.
+  std::deque<Request>::iterator next() {
+    return std::find_if(waiting.begin(), waiting.end(), [this](const Request& request) {
+      return std::find(asking.begin(), asking.end(), request.host) == asking.end();
+    });
+  }
 
   void run() {
+    std::unique_lock lock(mutex);
     for (;;) {
-      Request request;
-      {
-        std::unique_lock lock(mutex);
-        changed.wait(lock, [this] { return stopping || !waiting.empty(); });
-        if (stopping) return;
-        request = std::move(waiting.front());
-        waiting.pop_front();
+      ++idle;
+      changed.wait(lock, [this] { return stopping || next() != waiting.end(); });
+      --idle;
+      if (stopping) return;
+      // All that wait for this host: a query that begins now is fresh for each of them.
+      const std::string host = next()->host;
+      std::vector<Request> mine;
+      std::erase_if(waiting, [&](Request& request) {
+        if (request.host != host) return false;
+        mine.push_back(std::move(request));
+        return true;
+      });
+      asking.push_back(host);
+      lock.unlock();
+      const Result<std::vector<Address>> answer = query(host);
+      for (Request& request : mine) {
+        Result<std::vector<Address>> own = answer;
+        if (own) {
+          for (Address& address : *own) set_port(address, request.port);
+        }
+        request.done(std::move(own));
       }
-      request.done(query(request.host, request.port));
+      mine.clear();
+      lock.lock();
+      std::erase(asking, host);
+      changed.notify_all();  // others that wait for this host
     }
   }
 
+  // Under the lock: one more thread, if names would wait for want of one. True if there is any.
+  bool grow() {
+    if (idle == 0 && threads.size() < kThreadsMax) {
+      try {
+        threads.emplace_back([this] { run(); });
+      } catch (const std::system_error&) {
+        // None to be had now: the others will do, or the caller is told.
+      }
+    }
+    return !threads.empty();
+  }
+
   const std::size_t requests_max;
+  const Query query;
   std::mutex mutex;
   std::condition_variable changed;
-  std::deque<Request> waiting;  // guarded by mutex
-  bool stopping = false;        // guarded by mutex
-  std::thread thread;
+  // Guarded by mutex.
+  std::deque<Request> waiting;
+  std::vector<std::string> asking;  // hosts with a query under way
+  std::size_t idle = 0;             // threads that wait for a host
+  bool stopping = false;
+  std::vector<std::thread> threads;
 };
 
-Resolver::Resolver(std::size_t requests_max) : impl_(std::make_unique<Impl>(requests_max)) {
-  try {
-    impl_->thread = std::thread([impl = impl_.get()] { impl->run(); });
-  } catch (const std::system_error&) {
-    // No thread to be had: literals still work, names are answered with an error below.
-  }
-}
+Resolver::Resolver(std::size_t requests_max, Query query) : impl_(std::make_unique<Impl>(requests_max, std::move(query))) {}
 
 Resolver::~Resolver() {
   {
@@ -139,7 +183,7 @@ Resolver::~Resolver() {
     impl_->stopping = true;
   }
   impl_->changed.notify_all();
-  if (impl_->thread.joinable()) impl_->thread.join();
+  for (std::thread& thread : impl_->threads) thread.join();
 }
 
 void Resolver::resolve(std::string host, std::uint16_t port, Done done) {
@@ -152,19 +196,20 @@ void Resolver::resolve(std::string host, std::uint16_t port, Done done) {
     done(cannot_resolve(host, "a host name is needed"));
     return;
   }
-  if (!impl_->thread.joinable()) {
-    done(cannot_resolve(host, "the resolver's thread could not be started; raise the limit on threads"));
-    return;
-  }
+  bool threads = true;
   {
     const std::lock_guard lock(impl_->mutex);
     if (impl_->waiting.size() < impl_->requests_max) {
-      impl_->waiting.push_back({std::move(host), port, std::move(done)});
-      impl_->changed.notify_one();
-      return;
+      threads = impl_->grow();
+      if (threads) {
+        impl_->waiting.push_back({std::move(host), port, std::move(done)});
+        impl_->changed.notify_all();
+        return;
+      }
     }
   }
-  done(cannot_resolve(host, std::to_string(impl_->requests_max) + " names are waiting already; try again later"));
+  done(cannot_resolve(host, threads ? std::to_string(impl_->requests_max) + " names are waiting already; try again later"
+                                    : "the resolver's thread could not be started; raise the limit on threads"));
 }
 
 }  // namespace tocsin::io

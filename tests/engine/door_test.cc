@@ -37,6 +37,13 @@ TEST(EngineOptions, OutOfBoundsIsRefusedByName) {
       {"templates_max", [](auto& o) { o.templates_max = 0; }},
       {"credentials_max", [](auto& o) { o.credentials_max = 1'000'001; }},
       {"attempts_max", [](auto& o) { o.attempts_max = 101; }},
+      {"groups_max", [](auto& o) { o.groups_max = 0; }},
+      {"groups_max", [](auto& o) { o.groups_max = 1'000'001; }},
+      {"dead_tokens_max", [](auto& o) { o.dead_tokens_max = 64'000'001; }},
+      {"rate", [](auto& o) { o.rate = -1; }},
+      {"rate", [](auto& o) { o.rate = 0.0009; }},
+      {"rate", [](auto& o) { o.rate = 1.1e9; }},
+      {"rate", [](auto& o) { o.rate = std::numeric_limits<double>::quiet_NaN(); }},
       {"cpus", [](auto& o) { o.cpus = {1023}; }},
       {"cpus", [](auto& o) { o.cpus = {-1}; }},
       {"cpus", [](auto& o) { o.cpus = {1'000'000}; }},
@@ -78,6 +85,21 @@ TEST(Credential, WhatIsWrongIsSaidBeforeAnyConnection) {
       {Code::invalid_argument, "backoff_max_ms", [](auto& o) { o.backoff_max_ms = o.backoff_min_ms - 1; }},
       {Code::invalid_argument, "tls_min", [](auto& o) { o.tls_min = 11; }},
       {Code::invalid_argument, "tls_max", [](auto& o) { o.tls_min = 13, o.tls_max = 12; }},
+      {Code::invalid_argument, "alternate_port", [](auto& o) { o.alternate_port = -2; }},
+      {Code::invalid_argument, "alternate_port", [](auto& o) { o.alternate_port = 65'536; }},
+      {Code::invalid_argument, "alternate_port", [](auto& o) { o.alternate_port = o.port; }},
+      {Code::invalid_argument, "ping_after_ms", [](auto& o) { o.ping_after_ms = 9; }},
+      {Code::invalid_argument, "ping_timeout_ms", [](auto& o) { o.ping_timeout_ms = 0; }},
+      {Code::invalid_argument, "ping_idle_ms", [](auto& o) { o.ping_idle_ms = 3'600'001; }},
+      {Code::invalid_argument, "probe_after_ms", [](auto& o) { o.probe_after_ms = 1; }},
+      {Code::invalid_argument, "idle_close_ms", [](auto& o) { o.idle_close_ms = 999; }},
+      {Code::invalid_argument, "outage_give_up_ms", [](auto& o) { o.outage_give_up_ms = 604'800'001; }},
+      {Code::invalid_argument, "bad_tokens_share", [](auto& o) { o.bad_tokens_share = 1.01; }},
+      {Code::invalid_argument, "bad_tokens_share", [](auto& o) { o.bad_tokens_share = -0.01; }},
+      {Code::invalid_argument, "bad_tokens_least", [](auto& o) { o.bad_tokens_least = 9; }},
+      {Code::invalid_argument, "rate", [](auto& o) { o.rate = -3; }},
+      {Code::invalid_argument, "proxy", [](auto& o) { o.proxy = "http://user:not it@proxy"; }},
+      {Code::invalid_argument, "proxy", [](auto& o) { o.proxy = "socks5://proxy:1080"; }},
       {Code::invalid_argument, "pkcs12", [](auto& o) { o.pkcs12 = kit().push_p12; }},
       {Code::invalid_argument, "key_pem", [](auto& o) { o.key_pem.clear(); }},
       {Code::invalid_argument, "certificate_pem", [](auto& o) { o.certificate_pem.clear(); }},
@@ -126,7 +148,6 @@ TEST(Template, WhatIsWrongIsSaidByName) {
     std::function<void(TemplateOptions&)> spoil;
   };
   const Case cases[] = {
-      {Code::unsupported, "coalesce", [](auto& o) { o.coalesce = true; }},
       {Code::invalid_argument, "topic", [](auto& o) { o.topic.clear(); }},
       {Code::invalid_argument, "priority", [](auto& o) { o.priority = 7; }},
       {Code::invalid_argument, "payload", [](auto& o) { o.payload = "{\"mdm\":"; }},
@@ -146,6 +167,7 @@ TEST(Template, WhatIsWrongIsSaidByName) {
 TEST(Submit, RefusesWhatItDoesNotActOnAndGoesOnBehindIt) {
   const Peer silent;
   const Rig rig(EngineOptions{}, credential_options(silent.port()));
+  ASSERT_EQ(rig.engine->add_group({}).value(), static_cast<GroupHandle>(1));
   auto submitter = rig.engine->submitter().value();
   struct Case {
     Code code;
@@ -156,11 +178,12 @@ TEST(Submit, RefusesWhatItDoesNotActOnAndGoesOnBehindIt) {
   const std::string long_part(kPartBytesMax + 1, 'x');
   const std::string long_collapse(kCollapseIdBytesMax + 1, 'x');
   const Case cases[] = {
-      {Code::unsupported, "group", [](Push& p) { p.group = static_cast<GroupHandle>(1); }},
-      {Code::unsupported, "priority_class", [](Push& p) { p.priority_class = PriorityClass::urgent; }},
-      {Code::unsupported, "priority_class", [](Push& p) { p.priority_class = PriorityClass::bulk; }},
-      {Code::unsupported, "deadline_unix_ns", [](Push& p) { p.deadline_unix_ns = 1; }},
-      {Code::unsupported, "token_registered_unix_ms", [](Push& p) { p.token_registered_unix_ms = 1; }},
+      {Code::unknown_handle, "group", [](Push& p) { p.group = static_cast<GroupHandle>(2); }},
+      {Code::invalid_argument, "priority_class", [](Push& p) { p.priority_class = static_cast<PriorityClass>(3); }},
+      {Code::invalid_argument, "deadline_unix_ns", [](Push& p) { p.deadline_unix_ns = -1; }},
+      {Code::invalid_argument, "token_registered_unix_ms", [](Push& p) { p.token_registered_unix_ms = -1; }},
+      {Code::invalid_argument, "token_registered_unix_ms",
+       [](Push& p) { p.token_registered_unix_ms = std::int64_t{1} << 48; }},
       {Code::unsupported, "struct_bytes", [](Push& p) { p.struct_bytes += 8; }},
       {Code::unsupported, "version", [](Push& p) { p.version = 2; }},
       {Code::invalid_argument, "reserved", [](Push& p) { p.reserved = 1; }},

@@ -146,7 +146,7 @@ TEST(Guest, StartsTheAnnouncedThreadsOnly) {
   for (const char* shard : {"tocsin-0", "tocsin-1", "tocsin-2"}) EXPECT_EQ(added.count(shard), 1u) << shard;
   std::string all;
   for (const std::string& name : added) all += name + ' ';
-  EXPECT_EQ(added.size(), 4u) << "three shards and the resolver, but there are: " << all;
+  EXPECT_EQ(added.size(), 3u) << "three shards, and no name to resolve, but there are: " << all;
 }
 
 TEST(Guest, StartFailsCleanlyWhereDescriptorsRunOut) {

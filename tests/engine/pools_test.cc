@@ -106,7 +106,7 @@ TEST(BlockPool, OneOwnerAtATimeAcrossThreads) {
 }
 
 TEST(Registry, WhatIsBelowTheSizeIsComplete) {
-  Registry<std::uint64_t> registry(2'000);
+  Registry<const std::uint64_t> registry(2'000);
   std::atomic<bool> stop{false};
   std::atomic<unsigned> wrong{0};
   std::thread reader([&] {

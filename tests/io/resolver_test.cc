@@ -1,5 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <condition_variable>
 #include <future>
+#include <map>
+#include <mutex>
 #include <thread>
 
 #include <gtest/gtest.h>
@@ -95,6 +101,80 @@ TEST(Resolver, DestructionDropsWhatWaits) {
   resolver.reset();
   releaser.join();
   EXPECT_EQ(later, 0);
+}
+
+// Blocks queries for hosts that begin with "slow" until release().
+struct Gate {
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool open = false;
+  std::map<std::string, int> begun;
+  int at_once = 0;
+  int most_at_once = 0;
+
+  Result<std::vector<Address>> query(const std::string& host) {
+    std::unique_lock lock(mutex);
+    ++begun[host];
+    most_at_once = std::max(most_at_once, ++at_once);
+    changed.notify_all();
+    if (host.starts_with("slow")) changed.wait(lock, [this] { return open; });
+    --at_once;
+    return std::vector<Address>{*parse_address("192.0.2.1:0"), *parse_address("[2001:db8::1]:0")};
+  }
+  void wait_for(const std::string& host, int times) {
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [&] { return begun[host] >= times; });
+  }
+  void release() {
+    const std::lock_guard lock(mutex);
+    open = true;
+    changed.notify_all();
+  }
+};
+
+TEST(Resolver, ASlowNameHoldsUpNoOtherAndOccupiesOneThread) {
+  Gate gate;
+  Resolver resolver(1024, [&](const std::string& host) { return gate.query(host); });
+  std::atomic<int> slow{0};
+  std::mutex mutex;
+  std::vector<std::string> texts;
+  const auto count = [&](Result<std::vector<Address>> result) {
+    ASSERT_TRUE(result);
+    ASSERT_EQ(result->size(), 2u) << "all addresses of the name";
+    const std::lock_guard lock(mutex);
+    texts.push_back(result->back().text());
+    ++slow;
+  };
+  resolver.resolve("slow.example", 443, count);
+  gate.wait_for("slow.example", 1);
+  for (const std::uint16_t port : std::array<std::uint16_t, 3>{2197, 443, 2197}) resolver.resolve("slow.example", port, count);
+  for (int i = 0; i < 50; ++i) {
+    const auto result = ask(resolver, "host" + std::to_string(i), 443);
+    ASSERT_TRUE(result);
+    EXPECT_EQ(result->front().text(), "192.0.2.1:443");
+  }
+  EXPECT_EQ(slow, 0);
+  EXPECT_EQ(gate.begun["slow.example"], 1) << "one query per host at a time";
+  gate.release();
+  while (slow < 4) std::this_thread::yield();
+  EXPECT_EQ(gate.begun["slow.example"], 2) << "those that waited share one that began after they asked";
+  const std::lock_guard lock(mutex);
+  EXPECT_EQ(std::count(texts.begin(), texts.end(), "[2001:db8::1]:2197"), 2);
+  EXPECT_EQ(std::count(texts.begin(), texts.end(), "[2001:db8::1]:443"), 2);
+}
+
+TEST(Resolver, NoMoreThreadsThanItSays) {
+  Gate gate;
+  std::atomic<int> answered{0};
+  {
+    Resolver resolver(1024, [&](const std::string& host) { return gate.query(host); });
+    for (int i = 0; i < 10; ++i) resolver.resolve("slow" + std::to_string(i), 1, [&](auto) { ++answered; });
+    for (int i = 0; i < static_cast<int>(Resolver::kThreadsMax); ++i) gate.wait_for("slow" + std::to_string(i), 1);
+    EXPECT_EQ(gate.most_at_once, static_cast<int>(Resolver::kThreadsMax));
+    gate.release();
+    while (answered < 10) std::this_thread::yield();
+  }
+  EXPECT_EQ(gate.most_at_once, static_cast<int>(Resolver::kThreadsMax));
 }
 
 TEST(Address, ParsesAndPrints) {

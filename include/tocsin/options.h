@@ -89,7 +89,7 @@ inline constexpr int kAlternatePortAutomatic = -1;
 inline constexpr int kAlternatePortNone = 0;
 
 struct CredentialOptions {
-  // A name for logs and metrics, not a secret. Default: the certificate's UID or subject.
+  // A name for logs and metrics, not a secret. Default: the certificate's UID or subject, or TEAM.KEYID of a provider key.
   std::string name;
 
   // Where APNs is. Default api.push.apple.com:443 (production).

@@ -82,6 +82,14 @@ Result<tls::Identity> load_identity(const CredentialOptions& options) {
   return tls::identity_from_pem(options.certificate_pem, options.key_pem, options.key_password);
 }
 
+Result<std::shared_ptr<const apns::ProviderKey>> load_provider_key(const CredentialOptions& o) {
+  if (o.provider_key_p8.empty()) return invalid("provider_key_id or team_id is given without provider_key_p8");
+  if (!o.certificate_pem.empty() || !o.key_pem.empty() || !o.pkcs12.empty()) {
+    return invalid("both a client certificate and provider_key_p8 are given; APNs takes one or the other");
+  }
+  return apns::read_p8(o.provider_key_p8, o.provider_key_id, o.team_id);
+}
+
 // Apple serves both of its hosts on both ports; 2197 exists so that a firewall can let APNs through and nothing else.
 std::uint16_t alternate_port(const CredentialOptions& o) {
   if (o.alternate_port != kAlternatePortAutomatic) return static_cast<std::uint16_t>(o.alternate_port);
@@ -164,6 +172,11 @@ Result<std::shared_ptr<const CredentialVersion>> make_version(const CredentialOp
     if (!parsed) return parsed.error();
     proxy = std::move(parsed).value();
   }
+  if (!o.provider_key_p8.empty() || !o.provider_key_id.empty() || !o.team_id.empty()) {
+    auto key = load_provider_key(o);
+    if (!key) return key.error();
+    version->tokens = std::make_shared<ProviderTokens>(std::move(key).value());
+  }
   tls::ClientOptions tls_options;
   tls::Identity identity;
   if (!o.certificate_pem.empty() || !o.key_pem.empty() || !o.pkcs12.empty()) {
@@ -191,6 +204,7 @@ Result<std::shared_ptr<const CredentialVersion>> make_version(const CredentialOp
   version->name = !o.name.empty()                    ? o.name
                   : !version->facts.uid.empty()      ? version->facts.uid
                   : !version->facts.subject.empty()  ? version->facts.subject
+                  : version->tokens != nullptr       ? o.team_id + "." + o.provider_key_id
                                                      : o.host;
   version->rate = o.rate;
 
@@ -207,6 +221,7 @@ Result<std::shared_ptr<const CredentialVersion>> make_version(const CredentialOp
   config.proxy_port = proxy.port;
   config.proxy_authorization = std::move(proxy.authorization);
   config.streams_max = o.streams_max;
+  config.provider_tokens = version->tokens != nullptr;
   config.paced = o.rate != 0;
   config.connect_timeout_ns = o.connect_timeout_ms * base::kMillisecond;
   config.handshake_timeout_ns = o.handshake_timeout_ms * base::kMillisecond;

@@ -24,6 +24,7 @@
 #include "dispatch/events.h"
 #include "engine/block_pool.h"
 #include "engine/credits.h"
+#include "engine/provider_tokens.h"
 #include "engine/rate.h"
 #include "engine/registry.h"
 #include "io/resolver.h"
@@ -36,7 +37,7 @@ namespace tocsin::engine {
 struct CredentialVersion {
   std::string name;
   tls::CertificateFacts facts;
-  std::string provider_key_id;
+  std::shared_ptr<ProviderTokens> tokens;  // null without a provider key
   double rate = 0;
   // One config per shard; home shards differ in connections_max, the rest share one.
   std::vector<std::shared_ptr<const dispatch::CredentialConfig>> per_shard;

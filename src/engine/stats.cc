@@ -51,7 +51,7 @@ EngineStats Engine::stats() const {
       credential.topic = entry.topic;
       if (entry.current != nullptr) {
         credential.not_after_unix_s = entry.current->facts.not_after_unix_s;
-        credential.provider_key_id = entry.current->provider_key_id;
+        if (entry.current->tokens != nullptr) credential.provider_key_id = entry.current->tokens->key_id();
       }
     }
     credential.removed = entry.removed.load(std::memory_order_acquire);

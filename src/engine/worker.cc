@@ -297,13 +297,7 @@ void Worker::perform(const dispatch::Action& action) {
     case dispatch::ActionKind::dial_settled: shared_.dials.give(1); break;
     case dispatch::ActionKind::send: driver_->send(action.handle, action.bytes); break;
     case dispatch::ActionKind::close: perform_close(action); break;
-    case dispatch::ActionKind::need_token: {
-      dispatch::Event& event = add_later(dispatch::EventKind::token_failed);
-      event.index = action.credential;
-      event.token_iat_s = action.token_iat_s;
-      event.text = "this credential has no provider key";
-      break;
-    }
+    case dispatch::ActionKind::need_token: make_token(action); break;
   }
 }
 
@@ -372,6 +366,19 @@ void Worker::perform_close(const dispatch::Action& action) {
     shared_.connections.give(1);
   }
   add_later(dispatch::EventKind::closed, action.handle);
+}
+
+void Worker::make_token(const dispatch::Action& action) {
+  const auto& version = versions_[action.credential];
+  std::string token = version != nullptr && version->tokens != nullptr ? version->tokens->token(action.token_iat_s) : "";
+  const bool made = !token.empty();
+  dispatch::Event& event = add_later(made ? dispatch::EventKind::token_ready : dispatch::EventKind::token_failed);
+  event.index = action.credential;
+  event.token_iat_s = action.token_iat_s;
+  // Without a version the credential was replaced or removed in the meantime.
+  event.text = made                                               ? std::string_view(keep(std::move(token), true))
+               : version == nullptr || version->tokens == nullptr ? "this credential has no provider key"
+                                                                  : "no provider token could be signed: the system's random source failed";
 }
 
 void Worker::grant(const dispatch::Want& want, std::int64_t now_mono_ns) {

@@ -110,6 +110,7 @@ class Worker {
   void perform_resolve(const dispatch::Action& action);
   void perform_dial(const dispatch::Action& action);
   void perform_close(const dispatch::Action& action);
+  void make_token(const dispatch::Action& action);
   void grant(const dispatch::Want& want, std::int64_t now_mono_ns);
   void deliver();
   void publish();

@@ -2,11 +2,13 @@
 // What the door says about groups, rates, credentials and dead tokens, and its pure parts: buckets, deadlines, proxies.
 #include <cstring>
 #include <limits>
+#include <thread>
 
 #include <gtest/gtest.h>
 
 #include "base/prng.h"
 #include "engine/deadline.h"
+#include "engine/provider_tokens.h"
 #include "engine/proxy.h"
 #include "engine/rate.h"
 #include "engine/shared.h"
@@ -145,6 +147,66 @@ TEST(Proxy, WhatIsWrongIsSaidWithoutTheSecret) {
     EXPECT_EQ(proxy.error().message.find("proxy: "), 0u) << proxy.error().message;
     EXPECT_FALSE(says(proxy.error().message, "secret")) << proxy.error().message;
   }
+}
+
+// ---- provider tokens
+
+TEST(ProviderTokens, OneSignatureForEachTimeAndTheLastTwoAreKept) {
+  const auto key = apns::read_p8(p8_pem(), "ABC123DEFG", "TEAM456789").value();
+  engine::ProviderTokens tokens(key);
+  std::vector<std::string> seen(8);
+  std::vector<std::thread> threads;
+  for (std::size_t t = 0; t < seen.size(); ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 50; ++i) seen[t] = tokens.token(1'700'000'000 + 1800 * static_cast<int>(t % 2));
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(tokens.signatures(), 2u);
+  EXPECT_EQ(seen[0], seen[2]);
+  EXPECT_NE(seen[0], seen[1]);
+  for (const std::string& token : seen) EXPECT_TRUE(apns::verify_provider_token(token, key->public_key()));
+  EXPECT_EQ(apns::parse_provider_token(seen[1])->iat_unix_s, 1'700'001'800);
+  tokens.token(1'700'003'600);  // in the place of the older one
+  EXPECT_EQ(tokens.signatures(), 3u);
+  EXPECT_EQ(tokens.token(1'700'003'600), engine::ProviderTokens(key).token(1'700'003'600));
+  EXPECT_EQ(tokens.signatures(), 3u);
+}
+
+TEST(ProviderKey, IsCheckedBeforeAnyConnectionAndExcludesACertificate) {
+  auto engine = Engine::start({}).value();
+  CredentialOptions good = credential_options(closed_port());
+  good.certificate_pem.clear();
+  good.key_pem.clear();
+  good.provider_key_p8 = p8_pem();
+  good.provider_key_id = "ABC123DEFG";
+  good.team_id = "TEAM456789";
+  struct Case {
+    Code code;
+    const char* says;
+    std::function<void(CredentialOptions&)> spoil;
+  };
+  for (const Case& c : {Case{Code::invalid_argument, "provider_key_p8", [](auto& o) { o.provider_key_p8.clear(); }},
+                        Case{Code::invalid_argument, "key id", [](auto& o) { o.provider_key_id = "short"; }},
+                        Case{Code::invalid_argument, "team id", [](auto& o) { o.team_id.clear(); }},
+                        Case{Code::bad_key, "", [](auto& o) { o.provider_key_p8 = kit().push.certificate_pem; }},
+                        Case{Code::bad_key, "RSA", [](auto& o) { o.provider_key_p8 = kit().push.key_pem; }},
+                        Case{Code::invalid_argument, "one or the other", [](auto& o) {
+                               o.certificate_pem = kit().push.certificate_pem;
+                               o.key_pem = kit().push.key_pem;
+                             }}}) {
+    CredentialOptions options = good;
+    c.spoil(options);
+    const auto added = engine->add_credential(options);
+    EXPECT_EQ(code_of(added), c.code) << c.says << ": " << message_of(added);
+    EXPECT_TRUE(says(message_of(added), c.says)) << message_of(added);
+    EXPECT_FALSE(says(message_of(added), "PRIVATE KEY-----")) << message_of(added);
+  }
+  ASSERT_TRUE(engine->add_credential(good).ok()) << message_of(engine->add_credential(good));
+  const EngineStats stats = engine->stats();
+  EXPECT_EQ(stats.credentials[0].name, "TEAM456789.ABC123DEFG");
+  EXPECT_EQ(stats.credentials[0].provider_key_id, "ABC123DEFG");
+  EXPECT_EQ(stats.credentials[0].not_after_unix_s, 0);
 }
 
 // ---- routing

@@ -9,8 +9,9 @@ import re
 import subprocess
 import sys
 
-PUBLIC = re.compile(r"tocsin::(Engine::(start|~Engine|add_credential|add_template|submitter|poll|wait|dispatch|"
-                    r"outcome_event_fd|drain|stop|stats)|Submitter::(Submitter|~Submitter|operator=|submit)|"
+PUBLIC = re.compile(r"tocsin::(Engine::(start|~Engine|add_credential|replace_credential|remove_credential|"
+                    r"roll_connections|add_template|add_group|pause|resume|set_rate|cancel|add_dead_tokens|submitter|poll|wait|"
+                    r"dispatch|outcome_event_fd|drain|stop|stats)|Submitter::(Submitter|~Submitter|operator=|submit)|"
                     r"version|end_name|reason_name|push_type_name|code_name)\(")
 # Access is no matter of visibility, so a private constructor comes along; the name of the symbols' version as well.
 PRIVATE = re.compile(r"tocsin::Submitter::Submitter\(std::unique_ptr|TOCSIN_0$")

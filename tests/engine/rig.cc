@@ -10,6 +10,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <openssl/ec.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+
 #include <gtest/gtest.h>
 
 #include "base/hex.h"
@@ -54,6 +58,21 @@ const std::string& foreign_ca_pem() {
     return portal::Authority::make(validity).value()->ca_pem();
   }();
   return pem;
+}
+
+const std::string& p8_pem() {
+  static const std::string text = [] {
+    EVP_PKEY* key = EVP_EC_gen("P-256");
+    BIO* out = BIO_new(BIO_s_mem());
+    EXPECT_EQ(PEM_write_bio_PKCS8PrivateKey(out, key, nullptr, nullptr, 0, nullptr, nullptr), 1);
+    char* data = nullptr;
+    const long size = BIO_get_mem_data(out, &data);
+    std::string pem(data, static_cast<std::size_t>(size));
+    BIO_free(out);
+    EVP_PKEY_free(key);
+    return pem;
+  }();
+  return text;
 }
 
 mockd::Options mock_options() {

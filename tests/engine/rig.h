@@ -25,6 +25,8 @@ using Clock = std::chrono::steady_clock;
 // One kit for the whole program (RSA keys are slow to make), and another authority that nobody knows.
 const portal::Kit& kit();
 const std::string& foreign_ca_pem();
+// A provider key as Apple's .p8 files have it.
+const std::string& p8_pem();
 
 mockd::Options mock_options();
 std::unique_ptr<mockd::Server> serve(mockd::Options options);

@@ -49,6 +49,7 @@ struct Peer {
   bool has_certificate = false;
   std::string uid;                  // the MDM topic
   std::vector<std::string> topics;  // further topics the certificate names (bundle ids)
+  std::uint32_t connection = 0;     // its ordinal, for the ledger
 };
 
 struct Reply {

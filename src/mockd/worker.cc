@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "mockd/worker.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <future>
@@ -29,7 +30,8 @@ void pin(const std::vector<int>& cpus, unsigned index) {
 }  // namespace
 
 Worker::Worker(Shared& shared, unsigned index)
-    : shared_(shared), index_(index), gateway_(shared.gateway, index), connections_(shared.options.connections_max + 1) {}
+    : shared_(shared), index_(index), service_(shared.gateway, shared.options.http2, {index, shared.options.workers}),
+      connections_(shared.options.connections_max + 1) {}
 
 Worker::~Worker() {
   begin_stop(0);
@@ -93,7 +95,7 @@ void Worker::begin_stop(int drain_ms) {
 
 void Worker::with_ledger(const std::function<void(const mock::Ledger&)>& f) const {
   const std::lock_guard lock(ledger_mutex_);
-  f(gateway_.ledger());
+  f(service_.gateway().ledger());
 }
 
 obs::Histogram Worker::batches() const {
@@ -124,19 +126,42 @@ void Worker::run() {
 
 // What changes the ledger happens here, under its lock, which is taken once.
 void Worker::step(base::Now now) {
-  if (completions_.empty() && delays_.next_due() > now.mono_ns) return;
+  const bool due = !timers_.empty() && timers_.front().due_mono_ns <= now.mono_ns;
+  if (completions_.empty() && !due) return;
   const std::lock_guard lock(ledger_mutex_);
-  const std::uint64_t before = counts_.requests.get();
+  const std::uint64_t before = service_.traffic().requests;
   for (const io::Completion& completion : completions_) on_completion(completion, now);
-  DelayedAnswer due;
-  while (delays_.take_due(now.mono_ns, due)) {
-    const base::Handle handle{due.connection};
-    Connection* c = connections_.find(handle);
-    if (c == nullptr || c->stage != Stage::open) continue;
-    answer(*c, due.stream_id, due.reply);
-    mark_dirty(handle, *c);
+  if (due) run_timers(now);
+  const mock::Traffic& traffic = service_.traffic();
+  if (const std::uint64_t judged = traffic.requests - before; judged != 0) batches_.record(judged);
+  counts_.requests.set(traffic.requests);
+  counts_.accepted.set(traffic.accepted);
+  counts_.rejected.set(traffic.rejected);
+}
+
+bool Worker::later(const Timer& a, const Timer& b) { return a.due_mono_ns > b.due_mono_ns; }
+
+void Worker::run_timers(base::Now now) {
+  while (!timers_.empty() && timers_.front().due_mono_ns <= now.mono_ns) {
+    std::pop_heap(timers_.begin(), timers_.end(), later);
+    const Timer timer = timers_.back();
+    timers_.pop_back();
+    Connection* c = connections_.find(timer.handle);
+    if (c == nullptr || c->timer_mono_ns != timer.due_mono_ns) continue;
+    c->timer_mono_ns = base::kNever;
+    if (c->stage != Stage::open) continue;
+    c->conversation->run(now);
+    mark_dirty(timer.handle, *c);
+    schedule(timer.handle, *c);
   }
-  if (const std::uint64_t judged = counts_.requests.get() - before; judged != 0) batches_.record(judged);
+}
+
+void Worker::schedule(base::Handle handle, Connection& c) {
+  const std::int64_t due = c.conversation->deadline();
+  if (due >= c.timer_mono_ns) return;
+  c.timer_mono_ns = due;
+  timers_.push_back({due, handle});
+  std::push_heap(timers_.begin(), timers_.end(), later);
 }
 
 void Worker::on_completion(const io::Completion& completion, base::Now now) {
@@ -184,6 +209,7 @@ void Worker::adopt_mail() {
   }
   if (arrived_.empty()) return;
   const base::Now now = io::clock_now();
+  const std::lock_guard lock(ledger_mutex_);  // the service's counts
   for (const int fd : arrived_) adopt(fd, now);
   arrived_.clear();
 }
@@ -201,6 +227,7 @@ void Worker::adopt(int fd, base::Now now) {
   counts_.connections_accepted.add(1);
   Connection& c = connections_[handle];
   c.channel = *std::move(channel);
+  c.faults = service_.on_connect(now);
   c.deadline_mono_ns = now.mono_ns + shared_.options.handshake_timeout_ms * base::kMillisecond;
   ++timed_;
   c.channel->start(c.filling);
@@ -247,7 +274,7 @@ void Worker::start_draining(base::Now now) {
     if (handle == listener_) return;
     if (c.stage == Stage::handshaking) return close(handle, c);
     if (c.stage != Stage::open) return;
-    c.session->goaway(-1, 0, {});
+    c.conversation->drain();
     mark_dirty(handle, c);
   });
 }
@@ -258,7 +285,7 @@ bool Worker::finished(base::Now now) {
 }
 
 std::int64_t Worker::next_deadline(base::Now now) const {
-  std::int64_t deadline = delays_.next_due();
+  std::int64_t deadline = timers_.empty() ? base::kNever : timers_.front().due_mono_ns;
   if (timed_ != 0 || draining_) deadline = std::min(deadline, std::max(next_sweep_ns_, now.mono_ns));
   if (draining_) deadline = std::min(deadline, now.mono_ns + kSweepNs);
   if (!dirty_.empty() || !arrived_.empty()) deadline = now.mono_ns;
@@ -266,7 +293,7 @@ std::int64_t Worker::next_deadline(base::Now now) const {
 }
 
 void Worker::publish() {
-  counts_.answers_waiting.set(delays_.size());
+  counts_.answers_waiting.set(service_.traffic().answers_waiting);
   counts_.connections_open.set(connections_.in_use() - (listener_ && connections_.find(listener_) != nullptr ? 1 : 0));
   counts_.enters.set(driver_->stats().enters);
   counts_.buffers_exhausted.set(driver_->stats().buffers_exhausted);
@@ -314,14 +341,12 @@ void Worker::send(base::Handle handle, Connection& c) {
 // One pull from the session, one TLS write, one send: whatever the turn's requests were.
 void Worker::flush(base::Handle handle, Connection& c, base::Now now) {
   if (c.stage == Stage::closing || c.stage == Stage::lingering) return;
-  if (c.session != nullptr && c.channel->state() == tls::State::open &&
+  if (c.conversation != nullptr && c.channel->state() == tls::State::open &&
       c.filling.size() < shared_.options.output_bytes_max) {
     plain_.clear();
-    c.session->write_pending(plain_);
+    c.conversation->write(plain_, now);
     if (!plain_.empty()) c.channel->send(plain_.readable(), c.filling);
-  }
-  if (c.stage == Stage::open && c.session->open_streams() == 0 && (draining_ || c.session->finished())) {
-    c.stage = Stage::ending;
+    if (c.stage == Stage::open && c.conversation->ending() != mock::Conversation::Ending::none) c.stage = Stage::ending;
   }
   if (c.sending) return;
   if (c.flying.empty()) {

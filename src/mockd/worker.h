@@ -18,10 +18,8 @@
 
 #include "base/bytes.h"
 #include "base/slab.h"
-#include "h2/server_session.h"
 #include "io/driver.h"
-#include "mock/gateway.h"
-#include "mockd/delays.h"
+#include "mock/conversation.h"
 #include "mockd/options.h"
 #include "obs/histogram.h"
 #include "obs/metrics.h"
@@ -58,11 +56,12 @@ enum class Stage : std::uint8_t {
 
 struct Connection {
   std::unique_ptr<tls::Channel> channel;
-  std::unique_ptr<h2::ServerSession> session;
-  mock::Peer peer;
+  std::unique_ptr<mock::Conversation> conversation;  // once TLS is open
+  mock::ConnectFaults faults;
   base::ByteBuffer filling;  // ours: what leaves with the next send
   base::ByteBuffer flying;   // the kernel's while `sending`
   std::int64_t deadline_mono_ns = base::kNever;  // of the handshake or of lingering
+  std::int64_t timer_mono_ns = base::kNever;     // when timers_ looks at the conversation next
   Stage stage = Stage::handshaking;
   bool sending = false;
   bool dirty = false;  // stands in dirty_
@@ -95,10 +94,11 @@ class Worker {
   void on_accepted(const io::Completion& completion);
   void on_received(base::Handle handle, Connection& c, base::ByteView bytes, base::Now now);
   void on_sent(base::Handle handle, Connection& c, std::int64_t result);
-  bool on_handshake_done(Connection& c, base::Now now);
+  bool on_handshake_done(base::Handle handle, Connection& c, base::Now now);
   void on_tls_failed(base::Handle handle, Connection& c, base::Now now);
   void read_requests(base::Handle handle, Connection& c, base::Now now);
-  void answer(Connection& c, std::int32_t stream_id, const mock::Reply& reply);
+  void run_timers(base::Now now);
+  void schedule(base::Handle handle, Connection& c);
   void adopt_mail();
   void adopt(int fd, base::Now now);
   void mark_dirty(base::Handle handle, Connection& c);
@@ -127,16 +127,20 @@ class Worker {
   std::atomic<bool> stop_{false};
   std::atomic<int> drain_ms_{0};
 
-  // The ledger (inside the gateway) and the batch sizes: taken once a batch.
+  // The ledger (inside the service) and the batch sizes: taken once a batch.
   mutable std::mutex ledger_mutex_;
-  mock::Gateway gateway_;
+  mock::Service service_;
   obs::Histogram batches_;
 
   // The worker thread's own. The driver is declared last, so that it lets go of buffers first.
   base::Slab<Connection> connections_;
-  Delays delays_;
+  struct Timer {
+    std::int64_t due_mono_ns;
+    base::Handle handle;
+  };
+  static bool later(const Timer& a, const Timer& b);
+  std::vector<Timer> timers_;  // a heap; a connection has one that counts (timer_mono_ns), older ones are skipped
   std::vector<base::Handle> dirty_, flushing_;
-  std::vector<h2::ServerRequest> requests_;
   std::vector<int> arrived_;
   std::vector<io::Completion> completions_;
   base::ByteBuffer plain_;

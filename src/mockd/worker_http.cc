@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a worker does with bytes: TLS, HTTP/2, the gateway's judgement, the answer.
 #include "apns/request.h"
-#include "base/hex.h"
 #include "mockd/worker.h"
 
 namespace tocsin::mockd {
@@ -29,14 +28,14 @@ void Worker::on_received(base::Handle handle, Connection& c, base::ByteView byte
   const tls::State state = c.channel->receive(bytes, plain_, c.filling);
   mark_dirty(handle, c);
   if (state == tls::State::failed) return on_tls_failed(handle, c, now);
-  if (c.stage == Stage::handshaking && state != tls::State::handshaking && !on_handshake_done(c, now)) {
+  if (c.stage == Stage::handshaking && state != tls::State::handshaking && !on_handshake_done(handle, c, now)) {
     return end(handle, c);
   }
   if (!plain_.empty()) read_requests(handle, c, now);
   if (state == tls::State::closed) end(handle, c);
 }
 
-bool Worker::on_handshake_done(Connection& c, base::Now now) {
+bool Worker::on_handshake_done(base::Handle handle, Connection& c, base::Now now) {
   c.stage = Stage::open;
   c.deadline_mono_ns = base::kNever;
   --timed_;
@@ -46,13 +45,8 @@ bool Worker::on_handshake_done(Connection& c, base::Now now) {
     log_bounded(now, "no_alpn", "a client did not offer h2 by ALPN; APNs speaks HTTP/2 only");
     return false;
   }
-  Result<std::unique_ptr<h2::ServerSession>> session = h2::make_nghttp2_server(shared_.options.http2);
-  if (!session.ok()) {
-    log_bounded(now, "session_failed", session.error().message);
-    return false;
-  }
-  c.session = *std::move(session);
-  c.peer = peer_of(facts);
+  c.conversation = service_.converse(peer_of(facts), c.faults, now);
+  schedule(handle, c);
   return true;
 }
 
@@ -64,35 +58,13 @@ void Worker::on_tls_failed(base::Handle handle, Connection& c, base::Now now) {
 }
 
 void Worker::read_requests(base::Handle handle, Connection& c, base::Now now) {
-  requests_.clear();
-  const Result<void> read = c.session->receive(plain_.readable(), requests_);
-  mock::Reply reply;
-  for (const h2::ServerRequest& request : requests_) {
-    gateway_.handle(c.peer, request, now, reply);
-    counts_.requests.add(1);
-    (reply.status == 200 ? counts_.accepted : counts_.rejected).add(1);
-    if (reply.delay_ns <= 0) answer(c, request.stream_id, reply);
-    else delays_.add(now.mono_ns + reply.delay_ns, {handle.value, request.stream_id, reply});
-  }
-  if (read.ok()) return;
+  mock::Conversation& conversation = *c.conversation;
+  conversation.receive(plain_.readable(), now);
+  schedule(handle, c);
+  if (!conversation.broken()) return;
   counts_.protocol_errors.add(1);
-  log_bounded(now, "protocol_error", read.error().message);
+  log_bounded(now, "protocol_error", std::string(conversation.why()));
   end(handle, c);  // its GOAWAY still goes out
-}
-
-void Worker::answer(Connection& c, std::int32_t stream_id, const mock::Reply& reply) {
-  char id[base::kUuidTextBytes];
-  char unique[base::kUuidTextBytes];
-  base::uuid_format(reply.apns_id, id);
-  // Values that never repeat stay out of the client's table, which also keeps its reading cheap.
-  h2::FieldView fields[2] = {{"apns-id", {id, sizeof id}, true}, {}};
-  std::size_t count = 1;
-  if (reply.unique_id) {
-    base::uuid_format(reply.unique_id_value, unique);
-    fields[count++] = {"apns-unique-id", {unique, sizeof unique}, true};
-  }
-  // False: the client has reset the stream meanwhile. What was judged stays in the ledger, as at Apple.
-  (void)c.session->respond(stream_id, reply.status, {fields, count}, base::as_bytes(reply.body()));
 }
 
 }  // namespace tocsin::mockd

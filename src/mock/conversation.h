@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// Service and Conversation: the mock's whole behaviour over plaintext bytes: a Service is one worker's gateway, fault
+// script and counts; a Conversation is the server side of one connection. mockd runs them behind TLS and sockets, the simulator behind
+// a simulated wire: both run the same model.
+//
+// No clock and no I/O: `now` comes with each call. Threads: a Service and its conversations one at a time. Ownership: the
+// Service outlives its conversations; a conversation owns its HTTP/2 session and what waits in it. Bounds:
+// h2::ServerOptions; answers wait only while their stream is open.
+//
+// The carrier's turn: receive() what came, run() what is due, write() what may be sent, then look at ending(), pace()
+// and deadline().
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/now.h"
+#include "h2/server_session.h"
+#include "mock/delays.h"
+#include "mock/faults.h"
+#include "mock/gateway.h"
+
+namespace tocsin::mock {
+
+class Conversation;
+
+// What the gateway judged.
+struct Traffic {
+  std::uint64_t requests = 0;
+  std::uint64_t accepted = 0;
+  std::uint64_t rejected = 0;
+  std::uint64_t answers_waiting = 0;  // a gauge
+};
+
+// Several workers that share one listener in turn number their connections so that each has its own number.
+struct Share {
+  std::uint32_t index = 0;
+  std::uint32_t of = 1;
+};
+
+class Service {
+ public:
+  Service(std::shared_ptr<const GatewayConfig> config, const h2::ServerOptions& options, Share share = {});
+  ~Service();
+  Service(const Service&) = delete;
+  Service& operator=(const Service&) = delete;
+
+  // At TCP accept: what is to happen to this connection.
+  ConnectFaults on_connect(base::Now now);
+  // Once TLS is open (or at once, where there is none). Never null; if no session can be made, it is broken().
+  std::unique_ptr<Conversation> converse(const Peer& peer, const ConnectFaults& faults, base::Now now);
+
+  Gateway& gateway() { return gateway_; }
+  const Gateway& gateway() const { return gateway_; }
+  const Traffic& traffic() const { return traffic_; }
+  const ScriptCounts& counts() const { return counts_; }
+
+ private:
+  friend class Conversation;
+
+  Gateway gateway_;
+  h2::ServerOptions options_;
+  Share share_;
+  std::uint32_t connections_ = 0;
+  Traffic traffic_;
+  ScriptCounts counts_;
+  std::vector<h2::ServerRequest> requests_;  // of the conversation that receives; its memory is kept
+  Reply reply_;
+};
+
+class Conversation {
+ public:
+  ~Conversation();
+  Conversation(const Conversation&) = delete;
+  Conversation& operator=(const Conversation&) = delete;
+
+  void receive(base::ByteView plain, base::Now now);
+  // Whatever is due: answers that waited, what the script does at a time.
+  void run(base::Now now);
+  // Appends what may be sent now.
+  void write(base::ByteBuffer& plain_out, base::Now now);
+  // Call run() and write() then; kNever if nothing is due.
+  std::int64_t deadline() const { return later_.next_due(); }
+
+  // The server goes: GOAWAY now, the end when the last answer was given.
+  void drain();
+
+  // close: once what write() gave was sent. reset: at once. half_close: like close, but only our side is shut; the
+  // client may go on sending, and nobody reads it. alert: a fatal TLS alert, then the end. Final once set.
+  enum class Ending : std::uint8_t { none, close, reset, half_close, alert };
+  Ending ending() const { return ending_; }
+
+  // The client broke HTTP/2's rules; what it did is in why(). Our own client never may.
+  bool broken() const { return broken_; }
+  std::string_view why() const { return why_; }
+
+  // Facts for oracles.
+  std::uint32_t connection() const { return peer_.connection; }
+  std::int32_t last_accepted_stream() const { return last_judged_; }  // the highest the gateway judged
+  std::int32_t goaway_last() const { return goaway_last_; }           // of the last GOAWAY; -1: none was sent
+  std::uint32_t open_streams() const { return session_ ? session_->open_streams() : 0; }
+  std::uint32_t streams_max() const { return streams_max_; }          // as last announced
+
+ private:
+  friend class Service;
+  struct Later {
+    std::int32_t stream_id = 0;
+    Reply reply;
+  };
+
+  Conversation(Service& service, const Peer& peer);
+  void judge(const h2::ServerRequest& request, base::Now now);
+  void answer(std::int32_t stream_id, const Reply& reply);
+  void end(Ending how);
+
+  Service& service_;
+  Peer peer_;
+  std::unique_ptr<h2::ServerSession> session_;
+  Delays<Later> later_;
+  Ending ending_ = Ending::none;
+  bool leaving_ = false;  // GOAWAY was said, the end follows the last answer
+  bool broken_ = false;
+  std::string why_;
+  std::int32_t last_judged_ = 0;
+  std::int32_t goaway_last_ = -1;
+  std::uint32_t streams_max_ = 0;
+};
+
+}  // namespace tocsin::mock

@@ -22,6 +22,10 @@
 
 #include "base/bytes.h"
 #include "base/now.h"
+#include "base/address.h"
+#include "dispatch/config.h"
+#include "dispatch/retry.h"
+#include "dispatch/tunnel.h"
 #include "h2/client_session.h"
 #include "tls/channel.h"
 
@@ -105,6 +109,35 @@ struct Connection {
   std::int64_t answer_deadline_mono_ns = base::kNever;  // when an open stream is due
   std::int64_t last_answer_mono_ns = 0;
   std::uint32_t in_flight = 0;
+  std::uint32_t version = 0;            // of its credential when it was dialled
+  std::int32_t goaway_last = 0x7fffffff;
+  std::uint32_t limit_seen = 0;         // the peer's stream limit as last looked at
+
+  // Liveness: since when nothing came (or, with nothing in flight before, since when something is awaited), and the
+  // PING that is out.
+  std::int64_t quiet_since_mono_ns = 0;
+  std::int64_t used_mono_ns = 0;        // last request or answer
+  std::int64_t ping_deadline_mono_ns = base::kNever;
+  std::uint64_t ping_opaque = 0;
+  bool probing = false;                 // nothing may be sent before the PING is answered
+
+  // Reaching the peer.
+  std::shared_ptr<const CredentialConfig> config;  // as it was when it was dialled
+  std::uint32_t reach = 0;              // the endpoint it was dialled through
+  std::uint16_t port = 0;
+  base::Address address{};
+  bool address_used = false;            // counted in its Reach
+  bool reach_open = false;              // its dial is under way for its Reach
+  bool others_fresh = false;            // the name has another address that has not failed lately
+  std::unique_ptr<TunnelAnswer> tunnel;
+  std::int64_t blocked_until_mono_ns = 0;  // nothing new before (TooManyProviderTokenUpdates)
+
+  // Provider token in use.
+  std::int64_t token_iat_s = 0;
+  std::int64_t token_over_mono_ns = 0;  // too old from then on
+  std::int64_t token_turn_mono_ns = 0;  // from when on a newer one may be taken
+
+  Ramp ramp;                            // after an outage
 
   // Since when its credential was unreachable as the SETTINGS came: SETTINGS alone prove nothing, and if this
   // connection goes before its first answer, that time goes on.

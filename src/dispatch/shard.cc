@@ -11,9 +11,11 @@ namespace tocsin::dispatch {
 Shard::Shard(const ShardOptions& options)
     : options_(options),
       prng_(options.seed),
-      records_(new PushRecord[options.pushes_max]),
-      metas_(new Meta[options.pushes_max]),
+      queue_(options.pushes_max, base::mix64(options.seed)),
+      dead_tokens_(options.dead_tokens_max, base::mix64(options.seed + 1)),
+      token_holds_(base::mix64(options.seed + 2)),
       connections_(options.connections_max) {
+  engine_allowance_.paced = options.paced;
   requests_.reserve(1024);
   request_slots_.reserve(1024);
 }
@@ -41,8 +43,7 @@ void Shard::step(base::Now now, std::span<const Event> events, std::span<const P
   }
 
   for (const Event& event : events) {
-    if (event.kind == EventKind::credential_added || event.kind == EventKind::template_added ||
-        event.kind == EventKind::stop) {
+    if (event.kind <= EventKind::stop) {
       apply_control(event);
       continue;
     }
@@ -56,7 +57,7 @@ void Shard::step(base::Now now, std::span<const Event> events, std::span<const P
       case EventKind::resolved: on_resolved(handle, *connection, event.addresses); break;
       case EventKind::dialled: on_dialled(handle, *connection); break;
       case EventKind::dial_failed: on_dial_failed(handle, *connection, event.text); break;
-      case EventKind::dial_deferred: on_dial_deferred(handle, *connection); break;
+      case EventKind::dial_deferred: on_dial_deferred(handle, *connection, event.result == 1); break;
       case EventKind::received: on_received(handle, *connection, event.bytes); break;
       case EventKind::peer_closed:
         lose(handle, *connection, tls::Cause::none, std::string(event.text));
@@ -68,6 +69,7 @@ void Shard::step(base::Now now, std::span<const Event> events, std::span<const P
   }
 
   take(pushes);
+  advance_queue();
   if (now_.mono_ns >= earliest_) run_deadlines();
   schedule();
   while (!dirty_.empty()) {
@@ -75,25 +77,102 @@ void Shard::step(base::Now now, std::span<const Event> events, std::span<const P
     dirty_.pop_back();
     if (Connection* connection = connections_.find(handle)) flush(handle, *connection);
   }
+  end_superseded();
   report_statuses();
+  counters_.waiting = queue_.waiting();
+  counters_.delayed = queue_.delayed();
+  counters_.dead_tokens = dead_tokens_.size();
   if (at_rest()) earliest_ = base::kNever;  // what is left of earlier deadlines concerns nobody (invariant 2)
-  out.deadline_mono_ns = !deferred_.empty() ? now_.mono_ns : earliest_;
+  out.deadline_mono_ns = earliest_;
+  if (const Tick due = queue_.next_due(); due != kTickMax) {
+    out.deadline_mono_ns = std::min(out.deadline_mono_ns, std::max(now_.mono_ns + 1, mono_of(due)));
+  }
+  if (!deferred_.empty()) out.deadline_mono_ns = now_.mono_ns;
   out.at_rest = stopping_ && at_rest();
   out_ = nullptr;
 }
 
 void Shard::apply_control(const Event& event) {
   switch (event.kind) {
-    case EventKind::credential_added: {
-      TOCSIN_ASSERT(event.index == credentials_.size() && event.index < options_.credentials_max);
-      Credential credential;
-      credential.config = event.credential;
-      credentials_.push_back(std::move(credential));
+    case EventKind::credential_added: add_credential(event); break;
+    case EventKind::credential_replaced: replace_credential(event); break;
+    case EventKind::credential_removed: remove_credential(event.index); break;
+    case EventKind::credential_paused:
+      credentials_[event.index].paused = true;
+      mark_changed(credentials_[event.index]);
       break;
-    }
-    case EventKind::template_added:
+    case EventKind::credential_resumed: resume_credential(event.index); break;
+    case EventKind::credential_rolled: roll_credential(event.index, Mark::credential_rolled); break;
+    case EventKind::template_added: {
       TOCSIN_ASSERT(event.index == templates_.size() && event.index < options_.templates_max);
       templates_.push_back(event.template_config);
+      const auto number = static_cast<std::uint32_t>(topics_.size());
+      template_topics_.push_back(topics_.try_emplace(event.template_config->options.topic, number).first->second);
+      break;
+    }
+    case EventKind::group_added:
+      TOCSIN_ASSERT(event.index == groups_.size() && event.index < options_.groups_max);
+      queue_.add_group(event.result == 1);
+      groups_.emplace_back().paced = event.result == 1;
+      break;
+    case EventKind::group_paused: queue_.set_group_paused(event.index, true); break;
+    case EventKind::group_resumed:
+      queue_.set_group_paused(event.index, false);
+      for (std::uint32_t i = 0; i < credentials_.size(); ++i) activate(i);
+      break;
+    case EventKind::group_cancelled:
+      slots_.clear();
+      queue_.cancel_group(event.index, slots_);
+      for (const std::uint32_t slot : slots_) {
+        mark(Mark::cancelled_group);
+        end(slot, End::cancelled, Reason::cancelled_by_caller, 0, {});
+      }
+      break;
+    case EventKind::pace_changed: {
+      Allowance& allowance = event.pace == Pace::engine       ? engine_allowance_
+                             : event.pace == Pace::credential ? credentials_[event.index].allowance
+                                                              : groups_[event.index];
+      allowance = Allowance{};
+      allowance.paced = event.result == 1;
+      if (event.pace == Pace::group) queue_.set_group_paced(event.index, allowance.paced);
+      for (std::uint32_t i = 0; i < credentials_.size(); ++i) activate(i);
+      break;
+    }
+    case EventKind::cancel:
+      slots_.clear();
+      queue_.cancel_ids(event.ids, slots_);
+      for (const std::uint32_t slot : slots_) {
+        mark(Mark::cancelled_id);
+        end(slot, End::cancelled, Reason::cancelled_by_caller, 0, {});
+      }
+      break;
+    case EventKind::dead_tokens:
+      for (const DeadToken& dead : event.dead) {
+        const auto number = static_cast<std::uint32_t>(topics_.size());
+        const std::uint32_t topic = topics_.try_emplace(std::string(dead.topic), number).first->second;
+        dead_tokens_.add(topic, dead.token, dead.unregistered_unix_ms);
+      }
+      break;
+    case EventKind::token_ready:
+    case EventKind::token_failed: on_token(event); break;
+    case EventKind::granted: {
+      Allowance& allowance = event.pace == Pace::engine       ? engine_allowance_
+                             : event.pace == Pace::credential ? credentials_[event.index].allowance
+                                                              : groups_[event.index];
+      allowance.asked = false;
+      if (!allowance.paced) break;  // no longer paced: what was asked for before is void
+      allowance.ask_again_mono_ns = event.result == 0 ? event.deadline_mono_ns : now_.mono_ns;
+      if (event.pace == Pace::group) {
+        queue_.grant_group(event.index, static_cast<std::uint32_t>(event.result));
+      } else {
+        allowance.left += static_cast<std::uint32_t>(event.result);
+      }
+      if (event.result == 0) note_deadline(event.deadline_mono_ns);
+      for (std::uint32_t i = 0; i < credentials_.size(); ++i) activate(i);
+      break;
+    }
+    case EventKind::shed:
+      if (shed_idle()) mark(Mark::shed);
       break;
     default:
       // A later stop may only bring the end nearer.
@@ -107,83 +186,58 @@ void Shard::apply_control(const Event& event) {
 
 void Shard::take(std::span<const PushRecord> pushes) {
   for (const PushRecord& push : pushes) {
-    TOCSIN_ASSERT(push.credential < credentials_.size() && push.template_index < templates_.size());
-    const std::uint32_t slot = pool_acquire();
-    records_[slot] = push;
-    metas_[slot] = Meta{};
-    metas_[slot].state = PushState::waiting;
-    push_back(credentials_[push.credential], slot);
+    TOCSIN_ASSERT(push.credential < credentials_.size() && push.template_index < templates_.size() &&
+                  push.group <= groups_.size());
+    const TemplateOptions& options = templates_[push.template_index]->options;
+    // An MDM wake-up is one wake-up whatever else it carries; others are told apart by their collapse id.
+    const std::uint32_t slot = queue_.insert(push, template_topics_[push.template_index], options.coalesce,
+                                             options.push_type != PushType::mdm, superseded_);
+    if (push.group != 0 && queue_.group_cancelled(push.group - 1)) {
+      queue_.hold(slot);
+      mark(Mark::cancelled_group);
+      end(slot, End::cancelled, Reason::cancelled_by_caller, 0, {});
+      continue;
+    }
     activate(push.credential);
   }
+  end_superseded();
   counters_.taken += pushes.size();
   if (stopping_ && !pushes.empty()) note_deadline(now_.mono_ns);
 }
 
-std::uint32_t Shard::pool_acquire() {
-  std::uint32_t slot = pool_free_;
-  if (slot != kNone) {
-    pool_free_ = metas_[slot].next;
-  } else {
-    TOCSIN_ASSERT(pool_fresh_ < options_.pushes_max);
-    slot = pool_fresh_++;
-  }
-  ++pool_in_use_;
-  return slot;
-}
-
-void Shard::release(std::uint32_t slot) {
-  const PushRecord& record = records_[slot];
-  if (record.external()) {
-    out_->released.push_back({record.block(), record.block_class(), static_cast<std::uint32_t>(record.data_bytes())});
-  }
-  metas_[slot].state = PushState::free;
-  metas_[slot].next = pool_free_;
-  pool_free_ = slot;
-  --pool_in_use_;
-}
-
-void Shard::push_back(Credential& credential, std::uint32_t slot) {
-  metas_[slot].next = kNone;
-  if (credential.tail == kNone) {
-    credential.head = slot;
-  } else {
-    metas_[credential.tail].next = slot;
-  }
-  credential.tail = slot;
-  ++credential.waiting;
-  ++counters_.waiting;
-}
-
-void Shard::push_front(Credential& credential, std::uint32_t slot) {
-  metas_[slot].next = credential.head;
-  credential.head = slot;
-  if (credential.tail == kNone) credential.tail = slot;
-  ++credential.waiting;
-  ++counters_.waiting;
-}
-
-std::uint32_t Shard::pop_front(Credential& credential) {
-  const std::uint32_t slot = credential.head;
-  TOCSIN_ASSERT(slot != kNone);
-  credential.head = metas_[slot].next;
-  if (credential.head == kNone) credential.tail = kNone;
-  --credential.waiting;
-  --counters_.waiting;
-  return slot;
-}
-
 void Shard::activate(std::uint32_t index) {
   Credential& credential = credentials_[index];
-  if (credential.active) return;
+  if (credential.active || (queue_.waiting(index) == 0 && !credential.renewing)) return;
   credential.active = true;
   active_.push_back(index);
 }
 
+Tick Shard::tick_at(std::int64_t mono_ns) const {
+  const std::int64_t ticks = (mono_ns - options_.start_mono_ns) / kTickNs;
+  return static_cast<Tick>(std::clamp<std::int64_t>(ticks, 1, kTickMax));
+}
+
+void Shard::advance_queue() {
+  const Tick tick = tick_at(now_.mono_ns);
+  if (queue_.next_due() > tick) return;
+  slots_.clear();
+  const std::uint32_t delayed = queue_.delayed();
+  queue_.advance(tick, slots_);
+  for (const std::uint32_t slot : slots_) {
+    const Queue::Meta& meta = queue_.meta(slot);
+    const Credential& credential = credentials_[queue_.record(slot).credential];
+    mark(credential.paused || credential.alarmed ? Mark::expired_paused
+         : meta.attempts != 0                    ? Mark::expired_delayed
+                                                 : Mark::expired_waiting);
+    end(slot, End::expired, Reason::deadline_passed, 0, {});
+  }
+  if (queue_.delayed() == delayed) return;
+  for (std::uint32_t i = 0; i < credentials_.size(); ++i) activate(i);
+}
+
 void Shard::run_deadlines() {
   if (stopping_) {
-    for (Credential& credential : credentials_) {
-      fail_waiting(credential, End::returned, Reason::engine_stopped, {});
-    }
+    for (std::uint32_t i = 0; i < credentials_.size(); ++i) fail_waiting(i, End::returned, Reason::engine_stopped, {});
   }
   // Closing a connection changes the slab under an iteration, so the handles are gathered first.
   handles_.clear();
@@ -191,87 +245,35 @@ void Shard::run_deadlines() {
   for (const base::Handle handle : handles_) {
     if (Connection* connection = connections_.find(handle)) connection_deadline(handle, *connection);
   }
-  for (std::uint32_t i = 0; i < credentials_.size(); ++i) {
-    if (credentials_[i].waiting != 0) activate(i);
-  }
+  for (std::uint32_t i = 0; i < credentials_.size(); ++i) activate(i);
   earliest_ = find_earliest();
-}
-
-void Shard::connection_deadline(base::Handle handle, Connection& connection) {
-  if (connection.state == ConnectionState::closing) {
-    if (connection.close_after_send && now_.mono_ns >= connection.stage_deadline_mono_ns) emit_close(handle, connection);
-    return;
-  }
-  const CredentialConfig& config = *credentials_[connection.credential].config;
-  if (stopping_) {
-    const bool over = now_.mono_ns >= stop_deadline_mono_ns_;
-    if (connection.h2 == nullptr || !connection.tls || connection.state == ConnectionState::settling) {
-      begin_close(handle, connection, ConnectionInput::fail);
-      return;
-    }
-    if (connection.in_flight == 0 || over) {
-      sweep(connection, Reason::engine_stopped, {});
-      begin_close(handle, connection, ConnectionInput::drained);
-      return;
-    }
-  }
-  if (now_.mono_ns >= connection.stage_deadline_mono_ns) {
-    const char* stage = connection.state == ConnectionState::resolving  ? "resolving the name"
-                        : connection.state == ConnectionState::dialling ? "connect"
-                        : connection.state == ConnectionState::handshaking ? "TLS handshake"
-                                                                           : "HTTP/2 SETTINGS";
-    lose(handle, connection, tls::Cause::none,
-         std::string(stage) + " with " + config.authority + " timed out");
-    return;
-  }
-  if (connection.in_flight == 0 || now_.mono_ns < connection.answer_deadline_mono_ns) return;
-  // Some stream is overdue. If nothing at all was answered for the whole time, the peer is dead; else only
-  // the overdue streams are given up.
-  if (now_.mono_ns - connection.last_answer_mono_ns >= config.answer_timeout_ns) {
-    lose(handle, connection, tls::Cause::none, "no answer from " + config.authority + " in time");
-    return;
-  }
-  orphans_.clear();
-  connection.h2->open_tags(orphans_);
-  std::int64_t oldest = base::kNever;
-  for (const h2::Orphan& orphan : orphans_) {
-    const auto slot = static_cast<std::uint32_t>(orphan.tag);
-    const std::int64_t due = metas_[slot].sent_mono_ns + config.answer_timeout_ns;
-    if (due > now_.mono_ns) {
-      oldest = std::min(oldest, due);
-      continue;
-    }
-    connection.h2->cancel(orphan.tag);
-    --connection.in_flight;
-    --counters_.in_flight;
-    stream_lost(slot, true, Reason::connection_lost, "no answer in time");
-  }
-  connection.answer_deadline_mono_ns = oldest;
-  mark_dirty(handle, connection);
-  // The last stream went without an answer, so that no later answer will be there to end this connection.
-  if (connection.in_flight == 0 && (stopping_ || connection.state == ConnectionState::draining)) {
-    begin_close(handle, connection, ConnectionInput::drained);
-  }
 }
 
 std::int64_t Shard::find_earliest() {
   std::int64_t earliest = base::kNever;
   connections_.for_each([&](base::Handle, Connection& connection) {
-    if (connection.state == ConnectionState::closing && !connection.close_after_send) return;
-    earliest = std::min(earliest, connection.stage_deadline_mono_ns);
-    if (connection.in_flight != 0) earliest = std::min(earliest, connection.answer_deadline_mono_ns);
+    earliest = std::min(earliest, next_deadline(connection));
   });
+  const auto consider = [&](std::int64_t at) {
+    // One that has passed is schedule()'s, in this step or when something else changes.
+    if (at > now_.mono_ns) earliest = std::min(earliest, at);
+  };
   for (const std::uint32_t index : active_) {
     const Credential& credential = credentials_[index];
-    if (credential.waiting == 0) continue;
-    if (credential.next_dial_mono_ns > now_.mono_ns) {
-      earliest = std::min(earliest, credential.next_dial_mono_ns);
+    if (queue_.waiting(index) == 0 && !credential.renewing) continue;
+    consider(credential.next_dial_mono_ns);
+    consider(reaches_[credential.reach]->may_dial_at());
+    consider(credential.allowance.ask_again_mono_ns);
+    consider(credential.token_retry_mono_ns);
+    const std::int64_t give_up_ns =
+        credential.ever_proven ? credential.config->outage_give_up_ns : credential.config->give_up_ns;
+    if (credential.unreachable_since_mono_ns != base::kNever && give_up_ns != 0) {
+      consider(credential.unreachable_since_mono_ns + give_up_ns);
     }
-    // One that has passed is schedule()'s, in this step or when the last usable connection goes.
-    if (credential.unreachable_since_mono_ns != base::kNever && credential.config->give_up_ns != 0) {
-      const std::int64_t give_up_at = credential.unreachable_since_mono_ns + credential.config->give_up_ns;
-      if (give_up_at > now_.mono_ns) earliest = std::min(earliest, give_up_at);
-    }
+  }
+  if (queue_.waiting() != 0) {
+    consider(engine_allowance_.ask_again_mono_ns);
+    for (const Allowance& group : groups_) consider(group.ask_again_mono_ns);
   }
   if (stopping_ && stop_deadline_mono_ns_ > now_.mono_ns && connections_.in_use() != 0) {
     earliest = std::min(earliest, stop_deadline_mono_ns_);
@@ -299,6 +301,10 @@ void Shard::report_statuses() {
     }
     status.unreachable_since_wall_ns = credential.unreachable_since_wall_ns;
     status.gave_up = credential.gave_up;
+    status.stopped = credential.stopped;
+    status.paused = credential.paused;
+    status.alarmed = credential.alarmed;
+    status.removed = credential.removed && credential.connections.empty() && queue_.waiting(i) == 0;
     status.last_error = credential.last_error;
     out_->statuses.push_back(std::move(status));
   }

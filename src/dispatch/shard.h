@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Shard: the heart. Pushes and events in, actions and outcomes out; it owns a pool of push records, a
-// queue per credential and the connections of that credential, and has no clock, thread, descriptor or random source.
+// Shard: the heart. Pushes and events in, actions and outcomes out; it owns the queue of push records, the
+// connections and what it learned about endpoints and tokens, and has no clock, thread, descriptor or random source.
 //
-//   step(now, events, pushes) = control events -> socket events -> queue the pushes -> deadlines
+//   step(now, events, pushes) = control events -> socket events -> take the pushes -> what is due
 //                               -> dial and write requests -> flush -> the next deadline
 //
-// A push's way: waiting (in its credential's queue) -> in flight (on a connection's stream) -> ended, or back to
-// waiting when its stream ended without an answer and its policy and attempts_max allow it.
+// A push's way: waiting (queued, or delayed until its time) -> in flight (on a connection's stream) -> ended, or back to
+// waiting when its stream ended without an answer, or with one that asks for another try, and its policy, its deadline
+// and attempts_max allow it.
 //
 // Threads: one at a time. Ownership: the Output handed to step() is cleared and filled; its views (bytes to
 // send) live until the `sent` event of that connection, or until `closed`. Bounds: ShardOptions; the caller never hands
@@ -16,14 +17,22 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
+#include "apns/answer.h"
+#include "apns/reasons.h"
 #include "base/prng.h"
 #include "base/slab.h"
 #include "dispatch/config.h"
 #include "dispatch/connection.h"
 #include "dispatch/events.h"
+#include "dispatch/push_queue.h"
+#include "dispatch/reach.h"
 #include "dispatch/record.h"
+#include "dispatch/retry.h"
+#include "dispatch/token_table.h"
 
 namespace tocsin::dispatch {
 
@@ -38,33 +47,35 @@ class Shard {
 
   const Counters& counters() const { return counters_; }
   // Nothing waits, nothing is in flight, no connection exists (invariant 2).
-  bool at_rest() const { return pool_in_use_ == 0 && connections_.in_use() == 0; }
+  bool at_rest() const { return queue_.in_use() == 0 && connections_.in_use() == 0; }
   std::uint32_t connections_in_use() const { return connections_.in_use(); }
 
  private:
   static constexpr std::uint32_t kNone = 0xffffffff;
 
-  enum class PushState : std::uint8_t { free, waiting, in_flight };
-
-  // Beside each record, in an array of its own: what changes while the push lives.
-  struct Meta {
-    std::int64_t sent_mono_ns = 0;
-    std::uint32_t next = kNone;       // in a queue or the free list
-    std::uint16_t attempts = 0;
-    PushState state = PushState::free;
-    bool maybe_processed : 1 = false; // an attempt's fate is unknown
-    bool doubled : 1 = false;         // and it was written again after that
+  // A rate's state here: what was granted and not used, and whether more was asked for.
+  struct Allowance {
+    bool paced = false;
+    bool asked = false;
+    std::uint32_t left = 0;
+    std::int64_t ask_again_mono_ns = 0;
   };
 
   struct Credential {
     std::shared_ptr<const CredentialConfig> config;
-    std::uint32_t head = kNone;
-    std::uint32_t tail = kNone;
-    std::uint32_t waiting = 0;
+    std::uint32_t version = 0;        // of the config; connections of an older one are drained when a new one is ready
+    std::uint32_t reach = 0;          // in reaches_
     std::vector<base::Handle> connections;
     bool active = false;              // in active_
+    bool renewing = false;            // a connection of this version is wanted, though nothing may wait
+    bool paused = false;
+    bool alarmed = false;
+    bool stopped = false;             // refused: by APNs' answer, or by the TLS alert that names our certificate
+    bool removed = false;
     bool gave_up = false;
+    bool ever_proven = false;
     bool changed = false;             // a CredentialStatus is due
+    Reason stop_reason = Reason::none;
     unsigned failures = 0;            // dials in a row that led to no answer
     unsigned same_cause = 0;          // of these, the last ones with one definite TLS cause
     tls::Cause last_cause = tls::Cause::none;
@@ -72,42 +83,79 @@ class Shard {
     std::int64_t unreachable_since_mono_ns = base::kNever;
     std::int64_t unreachable_since_wall_ns = 0;
     std::string last_error;
+    Allowance allowance;
+    RetryBudget budget;
+    // The provider token: its iat, the field's value, and when it was had.
+    std::int64_t token_iat_s = 0;
+    std::int64_t token_age_at_ns = 0;  // its age by the wall clock when it was had,
+    std::int64_t token_had_mono_ns = 0;
+    std::int64_t token_asked_iat_s = 0;
+    std::int64_t token_retry_mono_ns = 0;  // after token_failed
+    std::string authorization;
+    unsigned tokens_expired = 0;      // ExpiredProviderToken in a row for tokens that are young by our clock
+    // The last answers, for the alarm.
+    unsigned answers = 0;
+    unsigned bad_tokens = 0;
   };
 
-  // --- shard.cc: the step, queues and pool
+  // --- shard.cc: the step, pushes in, what is due
   void apply_control(const Event& event);
   void take(std::span<const PushRecord> pushes);
-  std::uint32_t pool_acquire();
-  void push_back(Credential& credential, std::uint32_t slot);
-  void push_front(Credential& credential, std::uint32_t slot);
-  std::uint32_t pop_front(Credential& credential);
   void activate(std::uint32_t index);
+  void advance_queue();
   void run_deadlines();
-  void connection_deadline(base::Handle handle, Connection& connection);
   void note_deadline(std::int64_t deadline) { if (deadline < earliest_) earliest_ = deadline; }
   std::int64_t find_earliest();
   void report_statuses();
+  Tick tick_at(std::int64_t mono_ns) const;
+  std::int64_t mono_of(Tick tick) const { return options_.start_mono_ns + std::int64_t{tick} * kTickNs; }
 
-  // --- shard_connection.cc: a connection's life
+  // --- shard_credential.cc: a credential's life
+  void add_credential(const Event& event);
+  void replace_credential(const Event& event);
+  void remove_credential(std::uint32_t index);
+  void roll_credential(std::uint32_t index, Mark why);
+  void resume_credential(std::uint32_t index);
+  void stop_credential(std::uint32_t index, Reason reason, std::string text);
+  void count_answer(std::uint32_t index, Reason reason);
+  std::uint32_t find_reach(const CredentialConfig& config);
+  // False: nothing may be sent on this connection before a provider token comes.
+  bool ready_token(std::uint32_t index, Connection& connection);
+  void take_token(const Credential& credential, Connection& connection);
+  void on_token(const Event& event);
+  std::int64_t token_age_ns(const Credential& credential) const {
+    return credential.token_age_at_ns + (now_.mono_ns - credential.token_had_mono_ns);
+  }
+  void mark_changed(Credential& credential) { credential.changed = any_changed_ = true; }
+
+  // --- shard_dial.cc: from nothing to a TCP connection, and what a failure means
   void start_dial(std::uint32_t credential_index);
   void on_resolved(base::Handle handle, Connection& connection, std::span<const base::Address> addresses);
   void on_dialled(base::Handle handle, Connection& connection);
+  void on_tunnel(base::Handle handle, Connection& connection, base::ByteView bytes);
   void on_dial_failed(base::Handle handle, Connection& connection, std::string_view text);
-  void on_dial_deferred(base::Handle handle, Connection& connection);
+  void on_dial_deferred(base::Handle handle, Connection& connection, bool connections);
+  void count_failure(Credential& credential, Connection& connection, tls::Cause cause, std::string text);
+  void settle_dial(base::Handle handle, Connection& connection);
+  void soon(Credential& credential);  // the next dial after a short random wait
+  bool shed_idle();
+
+  // --- shard_connection.cc: a connection's life from TLS on
+  void start_tls(base::Handle handle, Connection& connection);
   void on_received(base::Handle handle, Connection& connection, base::ByteView bytes);
   void on_sent(base::Handle handle, Connection& connection, const Event& event);
   void on_closed(base::Handle handle, Connection& connection);
   bool tls_receive(base::Handle handle, Connection& connection, base::ByteView bytes);
   void tls_opened(base::Handle handle, Connection& connection);
   void h2_receive(base::Handle handle, Connection& connection);
+  void on_settings(base::Handle handle, Connection& connection);
   void on_goaway(base::Handle handle, Connection& connection, const h2::Event& event);
   // Ends a connection: sweeps its streams, counts the failure, closes.
   void lose(base::Handle handle, Connection& connection, tls::Cause cause, std::string text);
+  // Nothing new starts on it; closed once nothing is in flight.
+  void retire(base::Handle handle, Connection& connection);
   void begin_close(base::Handle handle, Connection& connection, ConnectionInput input);
   void emit_close(base::Handle handle, Connection& connection);
-  void mark_changed(Credential& credential) { credential.changed = any_changed_ = true; }
-  void count_failure(Credential& credential, const Connection& connection, tls::Cause cause, std::string text);
-  void settle_dial(base::Handle handle, Connection& connection);
   Action& act(ActionKind kind, base::Handle handle, std::uint32_t credential);
   // Applies the table, counted.
   void move(Connection& connection, ConnectionInput input) {
@@ -120,32 +168,60 @@ class Shard {
   void start_send(base::Handle handle, Connection& connection);
   void log(LogLevel level, const char* event, std::string text);
 
+  // --- shard_alive.cc: is the peer there?
+  void connection_deadline(base::Handle handle, Connection& connection);
+  std::int64_t next_deadline(const Connection& connection) const;
+  bool check_liveness(base::Handle handle, Connection& connection);  // false: it was lost
+  void send_ping(base::Handle handle, Connection& connection);
+  void overdue(base::Handle handle, Connection& connection);
+  bool probe(base::Handle handle, Connection& connection);  // true: nothing may be sent before its answer
+
   // --- shard_schedule.cc: queue to streams
   void schedule();
   void schedule_credential(std::uint32_t index, Credential& credential);
-  std::uint32_t write_batch(base::Handle handle, Connection& connection, Credential& credential);
+  void want_connection(std::uint32_t index, Credential& credential, unsigned usable, unsigned starting);
+  std::uint32_t room_of(const Connection& connection, const Credential& credential) const;
+  std::uint32_t write_batch(base::Handle handle, Connection& connection, std::uint32_t index, Credential& credential);
+  std::uint32_t allowed(std::uint32_t index, Credential& credential);
+  void use_allowance(Credential& credential, std::uint32_t count);
+  void ask(Pace pace, std::uint32_t index, Allowance& allowance, std::uint32_t waiting);
+  // False: it may not go now (delayed, or ended).
+  bool may_go(std::uint32_t slot);
+  void add_request(std::uint32_t slot, Connection& connection, const Credential& credential);
   std::uint32_t prepared_list(Connection& connection, const Credential& credential, const PushRecord& record);
-  void fail_waiting(Credential& credential, End end, Reason reason, std::string_view text);
+  void fail_waiting(std::uint32_t index, End end, Reason reason, std::string_view text);
 
   // --- shard_end.cc: answers and ends
   void on_answer(Connection& connection, const h2::Answer& answer);
-  void end(std::uint32_t slot, End end, Reason reason, std::uint16_t status, std::string_view text);
+  void connection_proven(Connection& connection);
+  void note_rejection(std::uint32_t slot, Connection& connection, const apns::Rule& rule, const apns::Verdict& verdict,
+                      std::uint16_t status);
+  // True: the push will be tried again.
+  bool retry(std::uint32_t slot, const Connection& connection, const apns::Rule& rule, std::uint16_t status, Reason reason);
+  void requeue(std::uint32_t slot, Tick not_before);
+  void end(std::uint32_t slot, End end, Reason reason, std::uint16_t status, std::string_view text,
+           std::uint64_t superseded_by = 0);
   Outcome& add_outcome(std::uint32_t slot, End end);
+  void release(std::uint32_t slot, bool accepted);
+  void end_superseded();
   // The stream ended without an answer. processed_possible: its fate is unknown, else APNs certainly did not process it.
   void stream_lost(std::uint32_t slot, bool processed_possible, Reason reason, std::string_view text);
   void sweep(Connection& connection, Reason reason, std::string_view text);
-  void release(std::uint32_t slot);
 
   ShardOptions options_;
   base::Prng prng_;
-  std::unique_ptr<PushRecord[]> records_;
-  std::unique_ptr<Meta[]> metas_;
-  std::uint32_t pool_free_ = kNone;
-  std::uint32_t pool_fresh_ = 0;      // slots never used yet start here, so that untouched memory stays untouched
-  std::uint32_t pool_in_use_ = 0;
+  Queue queue_;
+  DeadTokens dead_tokens_;
+  TokenHolds token_holds_;
   base::Slab<Connection> connections_;
   std::vector<Credential> credentials_;
   std::vector<std::shared_ptr<const TemplateConfig>> templates_;
+  std::vector<std::uint32_t> template_topics_;  // numbers; equal for equal topics
+  std::unordered_map<std::string, std::uint32_t> topics_;
+  std::vector<Allowance> groups_;               // paced and asked; what is left stands in the queue
+  Allowance engine_allowance_;
+  std::vector<std::unique_ptr<Reach>> reaches_;
+  std::unordered_map<std::string, std::uint32_t> reach_index_;
   std::vector<std::uint32_t> active_;  // credentials with waiting pushes
   std::vector<base::Handle> dirty_;
   std::vector<base::Handle> deferred_;  // connections with handshake bytes kept for a later step
@@ -155,9 +231,13 @@ class Shard {
   std::vector<std::uint32_t> request_slots_;
   std::vector<h2::Orphan> orphans_;
   std::vector<base::Handle> handles_;   // scratch of run_deadlines
+  std::vector<std::uint32_t> slots_;    // scratch of whatever the queue hands out
+  std::vector<Queue::Superseded> superseded_;
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> wanting_;
   Counters counters_;
   base::Now now_;
   std::int64_t earliest_ = base::kNever;
+  std::uint64_t ping_count_ = 0;
   bool private_key_used_ = false;      // at most one handshake step with a private key per step (invariant 8)
   bool stopping_ = false;
   bool any_changed_ = false;           // some credential has a status to report

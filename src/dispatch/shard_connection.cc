@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A connection's life inside the shard: dial, TLS, SETTINGS, GOAWAY, loss.
+// A connection's life inside the shard from TLS on: SETTINGS, GOAWAY, loss, retirement, and the bytes in and out.
 #include <algorithm>
 #include <utility>
 
@@ -13,62 +13,13 @@ namespace {
 // How long a last GOAWAY and close_notify may take to leave; the peer's reading of them is a courtesy.
 constexpr std::int64_t kFarewellNs = base::kSecond;
 
-// Causes that another dial will not cure: the same one three times in a row ends the trying at once.
-bool definite(tls::Cause cause) {
-  switch (cause) {
-    case tls::Cause::not_tls:
-    case tls::Cause::untrusted:
-    case tls::Cause::certificate_expired:
-    case tls::Cause::name_mismatch:
-    case tls::Cause::no_alpn:
-    case tls::Cause::own_certificate_refused:
-    case tls::Cause::own_configuration: return true;
-    default: return false;
-  }
-}
-constexpr unsigned kDefiniteFailuresMax = 3;
+// An outage of at least this is followed by a ramp.
+constexpr std::int64_t kRampAfterNs = base::kSecond;
 
 }  // namespace
 
-void Shard::start_dial(std::uint32_t credential_index) {
-  Credential& credential = credentials_[credential_index];
-  const base::Handle handle = connections_.acquire();
-  if (!handle) {
-    credential.next_dial_mono_ns = now_.mono_ns + 10 * base::kMillisecond;
-    note_deadline(credential.next_dial_mono_ns);
-    return;
-  }
-  Connection& connection = connections_[handle];
-  connection.credential = credential_index;
-  move(connection, ConnectionInput::dial);
-  connection.dial_open = true;
-  connection.stage_deadline_mono_ns = now_.mono_ns + credential.config->connect_timeout_ns;
-  note_deadline(connection.stage_deadline_mono_ns);
-  credential.connections.push_back(handle);
-  mark_changed(credential);
-  Action& resolve = act(ActionKind::resolve, handle, credential_index);
-  resolve.name = credential.config->host;
-  resolve.port = credential.config->port;
-}
-
-Action& Shard::act(ActionKind kind, base::Handle handle, std::uint32_t credential) {
-  Action& action = out_->actions.emplace_back();
-  action.kind = kind;
-  action.handle = handle.value;
-  action.credential = credential;
-  return action;
-}
-
-void Shard::on_resolved(base::Handle handle, Connection& connection, std::span<const base::Address> addresses) {
-  if (connection.state != ConnectionState::resolving) return;  // it timed out meanwhile
-  TOCSIN_ASSERT(!addresses.empty());
-  move(connection, ConnectionInput::resolved);
-  act(ActionKind::dial, handle, connection.credential).address = addresses[prng_.below(addresses.size())];
-}
-
-void Shard::on_dialled(base::Handle handle, Connection& connection) {
-  if (connection.state != ConnectionState::dialling) return;  // it timed out meanwhile
-  const CredentialConfig& config = *credentials_[connection.credential].config;
+void Shard::start_tls(base::Handle handle, Connection& connection) {
+  const CredentialConfig& config = *connection.config;
   if (config.context != nullptr) {
     auto channel = config.context->connect(config.tls_name);
     if (!channel) {
@@ -79,7 +30,7 @@ void Shard::on_dialled(base::Handle handle, Connection& connection) {
   } else {
     connection.tls = tls::make_plain_channel();
   }
-  move(connection, ConnectionInput::connected);
+  move(connection, connection.state == ConnectionState::tunnelling ? ConnectionInput::tunnelled : ConnectionInput::connected);
   connection.stage_deadline_mono_ns = now_.mono_ns + config.handshake_timeout_ns;
   note_deadline(connection.stage_deadline_mono_ns);
   if (connection.tls->start(connection.wire[1 - connection.sending_index]) == tls::State::open) {
@@ -88,25 +39,11 @@ void Shard::on_dialled(base::Handle handle, Connection& connection) {
   mark_dirty(handle, connection);
 }
 
-void Shard::on_dial_failed(base::Handle handle, Connection& connection, std::string_view text) {
-  if (connection.state != ConnectionState::dialling && connection.state != ConnectionState::resolving) return;
-  lose(handle, connection, tls::Cause::none, std::string(text));
-}
-
-void Shard::on_dial_deferred(base::Handle handle, Connection& connection) {
-  if (connection.state != ConnectionState::resolving) return;
-  Credential& credential = credentials_[connection.credential];
-  // Not a failure: the budget is the process's. A few milliseconds of jitter keep shards from asking in step.
-  credential.next_dial_mono_ns =
-      now_.mono_ns + 5 * base::kMillisecond +
-      static_cast<std::int64_t>(prng_.below(static_cast<std::uint64_t>(20 * base::kMillisecond)));
-  note_deadline(credential.next_dial_mono_ns);
-  connection.dial_open = false;  // it never got one
-  begin_close(handle, connection, ConnectionInput::fail);
-}
-
 void Shard::on_received(base::Handle handle, Connection& connection, base::ByteView bytes) {
-  if (connection.state == ConnectionState::closing || connection.tls == nullptr) return;
+  if (connection.state == ConnectionState::closing) return;
+  connection.quiet_since_mono_ns = now_.mono_ns;
+  if (connection.state == ConnectionState::tunnelling) return on_tunnel(handle, connection, bytes);
+  if (connection.tls == nullptr) return;
   if (connection.state == ConnectionState::handshaking) {
     // A client handshake with an RSA-2048 certificate costs a millisecond or two: one per step, so that a herd of
     // reconnects does not hold up the pushes of connections that work.
@@ -145,7 +82,7 @@ bool Shard::tls_receive(base::Handle handle, Connection& connection, base::ByteV
 }
 
 void Shard::tls_opened(base::Handle handle, Connection& connection) {
-  const CredentialConfig& config = *credentials_[connection.credential].config;
+  const CredentialConfig& config = *connection.config;
   h2::ClientOptions options;
   options.streams_max = config.streams_max;
   options.captures = {std::string(apns::kCaptureApnsId)};
@@ -164,34 +101,23 @@ void Shard::h2_receive(base::Handle handle, Connection& connection) {
   h2_events_.clear();
   const Result<void> result = connection.h2->receive(connection.plain_in.readable(), answers_, h2_events_);
   connection.plain_in.clear();
-  Credential& credential = credentials_[connection.credential];
+  // Whatever came shows that the peer lives; a probe wants its own answer, because what is read may be old.
   for (const h2::Event& event : h2_events_) {
     switch (event.kind) {
-      case h2::EventKind::settings:
-        if (connection.state == ConnectionState::settling) {
-          move(connection, ConnectionInput::settings);
-          connection.stage_deadline_mono_ns = base::kNever;
-          settle_dial(handle, connection);
-          ++counters_.connections_opened;
-          connection.unreachable_before_mono_ns =
-              std::exchange(credential.unreachable_since_mono_ns, base::kNever);
-          connection.unreachable_before_wall_ns = credential.unreachable_since_wall_ns;
-          credential.unreachable_since_wall_ns = 0;
-          credential.gave_up = false;
-          mark_changed(credential);
-          const tls::Facts facts = connection.tls->facts();
-          log(LogLevel::info, "connection_ready",
-              "connected to " + credential.config->authority + " (" + facts.version + ", " + facts.cipher + ", " +
-                  std::to_string(connection.h2->peer_streams_max()) + " streams)");
-        }
-        break;
+      case h2::EventKind::settings: on_settings(handle, connection); break;
       case h2::EventKind::goaway: on_goaway(handle, connection, event); break;
+      case h2::EventKind::ping_ack:
+        if (event.opaque != connection.ping_opaque) break;
+        connection.ping_deadline_mono_ns = base::kNever;
+        if (std::exchange(connection.probing, false)) activate(connection.credential);
+        break;
       default: break;
     }
   }
   if (!answers_.empty()) {
     // One stamp a batch: the answers of one read came together.
-    connection.last_answer_mono_ns = now_.mono_ns;
+    connection.last_answer_mono_ns = connection.used_mono_ns = now_.mono_ns;
+    if (!connection.probing) connection.ping_deadline_mono_ns = base::kNever;
     for (const h2::Answer& answer : answers_) on_answer(connection, answer);
     if (stopping_ && connection.in_flight == 0) note_deadline(now_.mono_ns);
   }
@@ -205,6 +131,51 @@ void Shard::h2_receive(base::Handle handle, Connection& connection) {
   }
 }
 
+void Shard::on_settings(base::Handle handle, Connection& connection) {
+  if (connection.state == ConnectionState::closing) return;
+  const std::uint32_t limit = connection.h2->peer_streams_max();
+  if (limit < connection.limit_seen && limit < connection.in_flight) mark(Mark::limit_below_open);
+  connection.limit_seen = limit;
+  Credential& credential = credentials_[connection.credential];
+  if (connection.state != ConnectionState::settling) {
+    activate(connection.credential);
+    return;
+  }
+  move(connection, ConnectionInput::settings);
+  connection.stage_deadline_mono_ns = base::kNever;
+  connection.quiet_since_mono_ns = connection.used_mono_ns = now_.mono_ns;
+  note_deadline(next_deadline(connection));
+  settle_dial(handle, connection);
+  ++counters_.connections_opened;
+  Reach& reach = *reaches_[connection.reach];
+  if (std::exchange(connection.reach_open, false)) {
+    if (reach.down()) mark(Mark::outage_ended);
+    reach.dial_reached(connection.port, connection.address);
+  }
+  connection.unreachable_before_mono_ns = std::exchange(credential.unreachable_since_mono_ns, base::kNever);
+  connection.unreachable_before_wall_ns = std::exchange(credential.unreachable_since_wall_ns, 0);
+  const std::int64_t since = connection.unreachable_before_mono_ns;
+  if (since != base::kNever && now_.mono_ns - since >= kRampAfterNs) connection.ramp.start();
+  credential.gave_up = false;
+  mark_changed(credential);
+  const tls::Facts facts = connection.tls->facts();
+  log(LogLevel::info, "connection_ready",
+      "connected to " + connection.config->authority + " (" + facts.version + ", " + facts.cipher + ", " +
+          std::to_string(limit) + " streams)");
+  // A new version is up: what is left of the older ones drains.
+  if (connection.version == credential.version) {
+    credential.renewing = false;
+    const std::vector<base::Handle> handles = credential.connections;
+    for (const base::Handle each : handles) {
+      Connection& other = connections_[each];
+      if (other.version != credential.version) retire(each, other);
+    }
+  }
+  activate(connection.credential);
+  // Its credential ended while it was on its way.
+  if (credential.removed || connection.version != credential.version) retire(handle, connection);
+}
+
 void Shard::on_goaway(base::Handle handle, Connection& connection, const h2::Event& event) {
   ++counters_.goaways;
   Credential& credential = credentials_[connection.credential];
@@ -216,6 +187,9 @@ void Shard::on_goaway(base::Handle handle, Connection& connection, const h2::Eve
     for (const char c : event.debug.substr(0, 200)) text += c >= 0x20 && c < 0x7f ? c : '?';
   }
   log(event.error_code == 0 ? LogLevel::info : LogLevel::warning, "goaway", text);
+  if (connection.state == ConnectionState::draining) mark(Mark::goaway_twice);
+  if (connection.state == ConnectionState::settling) mark(Mark::goaway_before_settings);
+  connection.goaway_last = event.last_stream_id;
   move(connection, ConnectionInput::goaway);
   connection.stage_deadline_mono_ns = base::kNever;
   settle_dial(handle, connection);
@@ -225,10 +199,7 @@ void Shard::on_goaway(base::Handle handle, Connection& connection, const h2::Eve
   if (!connection.proven && sent_away && !std::exchange(connection.goaway_counted, true)) {
     count_failure(credential, connection, tls::Cause::none, std::move(text));
   } else {
-    // A small random wait, so that a GOAWAY to every connection does not bring them all back at once.
-    const std::int64_t wait = static_cast<std::int64_t>(
-        prng_.below(static_cast<std::uint64_t>(std::max<std::int64_t>(credential.config->backoff_min_ns, 1))));
-    credential.next_dial_mono_ns = std::max(credential.next_dial_mono_ns, now_.mono_ns + wait);
+    soon(credential);  // a GOAWAY may come to every connection at once
   }
   mark_changed(credential);
 }
@@ -248,9 +219,7 @@ void Shard::lose(base::Handle handle, Connection& connection, tls::Cause cause, 
     if (connection.proven && cause != tls::Cause::own_certificate_refused) {
       log(LogLevel::warning, "connection_lost", text);
       credential.last_error = std::move(text);
-      const std::int64_t wait = static_cast<std::int64_t>(
-          prng_.below(static_cast<std::uint64_t>(std::max<std::int64_t>(credential.config->backoff_min_ns, 1))));
-      credential.next_dial_mono_ns = std::max(credential.next_dial_mono_ns, now_.mono_ns + wait);
+      soon(credential);
     } else {
       count_failure(credential, connection, cause, std::move(text));
     }
@@ -258,46 +227,27 @@ void Shard::lose(base::Handle handle, Connection& connection, tls::Cause cause, 
   begin_close(handle, connection, ConnectionInput::fail);
 }
 
-void Shard::count_failure(Credential& credential, const Connection& connection, tls::Cause cause, std::string text) {
-  ++counters_.dials_failed;
-  credential.failures = std::min(credential.failures + 1, 30u);
-  credential.same_cause = cause == credential.last_cause ? credential.same_cause + 1 : 1;
-  credential.last_cause = cause;
-  bool other_open = false;
-  for (const base::Handle handle : credential.connections) {
-    const Connection* other = connections_.find(handle);
-    other_open |= other != nullptr && other->state == ConnectionState::ready && other->proven;
+void Shard::retire(base::Handle handle, Connection& connection) {
+  if (connection.state == ConnectionState::ready) {
+    move(connection, ConnectionInput::retire);
+    mark_changed(credentials_[connection.credential]);
+  } else if (connection.state != ConnectionState::draining) {
+    if (connection.state != ConnectionState::closing) begin_close(handle, connection, ConnectionInput::fail);
+    return;
   }
-  if (!other_open) {
-    if (credential.unreachable_since_mono_ns == base::kNever) {
-      const bool goes_on = connection.unreachable_before_mono_ns != base::kNever;
-      credential.unreachable_since_mono_ns = goes_on ? connection.unreachable_before_mono_ns : now_.mono_ns;
-      credential.unreachable_since_wall_ns = goes_on ? connection.unreachable_before_wall_ns : now_.wall_ns;
-    }
-    if (definite(cause) && credential.same_cause >= kDefiniteFailuresMax) credential.gave_up = true;
-  }
-  // Full jitter: anywhere between 0 and the doubled bound, so that shards and processes spread out.
-  const CredentialConfig& config = *credential.config;
-  std::int64_t bound = config.backoff_min_ns;
-  for (unsigned i = 1; i < credential.failures && bound < config.backoff_max_ns; ++i) bound *= 2;
-  bound = std::clamp<std::int64_t>(bound, 1, std::max<std::int64_t>(config.backoff_max_ns, 1));
-  credential.next_dial_mono_ns = now_.mono_ns + 1 + static_cast<std::int64_t>(prng_.below(static_cast<std::uint64_t>(bound)));
-  note_deadline(credential.next_dial_mono_ns);
-  log(LogLevel::warning, "dial_failed", config.name + ": " + text);
-  credential.last_error = std::move(text);
-  mark_changed(credential);
-}
-
-void Shard::settle_dial(base::Handle handle, Connection& connection) {
-  if (!connection.dial_open) return;
-  connection.dial_open = false;
-  act(ActionKind::dial_settled, handle, connection.credential);
+  if (connection.in_flight == 0) begin_close(handle, connection, ConnectionInput::drained);
 }
 
 void Shard::begin_close(base::Handle handle, Connection& connection, ConnectionInput input) {
   const bool graceful = input == ConnectionInput::drained;
   move(connection, input);
   settle_dial(handle, connection);
+  Reach& reach = *reaches_[connection.reach];
+  if (std::exchange(connection.reach_open, false)) reach.dial_failed(now_.mono_ns, connection.port, false, prng_);
+  if (std::exchange(connection.address_used, false)) reach.address_used(connection.address, -1);
+  connection.tunnel.reset();
+  connection.probing = false;
+  connection.ping_deadline_mono_ns = base::kNever;
   connection.stage_deadline_mono_ns = base::kNever;
   connection.answer_deadline_mono_ns = base::kNever;
   mark_changed(credentials_[connection.credential]);
@@ -328,6 +278,7 @@ void Shard::on_closed(base::Handle handle, Connection& connection) {
   Credential& credential = credentials_[connection.credential];
   std::erase(credential.connections, handle);
   mark_changed(credential);
+  activate(connection.credential);
   connections_.release(handle);
 }
 

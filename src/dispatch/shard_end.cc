@@ -13,6 +13,9 @@ namespace {
 
 constexpr std::uint32_t kRefusedStream = 7;  // RFC 9113 section 7
 
+// ExpiredProviderToken this often in a row for tokens that are young by our clock: the clock is wrong.
+constexpr unsigned kTokensExpiredMax = 3;
+
 const char* h2_error_name(std::uint32_t code) {
   static constexpr const char* kNames[] = {
       "NO_ERROR",          "PROTOCOL_ERROR", "INTERNAL_ERROR",    "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT",
@@ -31,56 +34,190 @@ void set_reason(Outcome& outcome, Reason reason, std::string_view text) {
 
 }  // namespace
 
+void Shard::connection_proven(Connection& connection) {
+  if (connection.proven) return;
+  connection.proven = true;
+  Credential& credential = credentials_[connection.credential];
+  credential.ever_proven = true;
+  credential.failures = 0;
+  credential.same_cause = 0;
+  credential.last_cause = tls::Cause::none;
+  for (const base::Handle each : credential.connections) {
+    connections_[each].unreachable_before_mono_ns = base::kNever;
+  }
+  // A dial beside this connection may have failed before it had answered anything; that says no more.
+  if (credential.unreachable_since_mono_ns != base::kNever || credential.gave_up) {
+    credential.unreachable_since_mono_ns = base::kNever;
+    credential.unreachable_since_wall_ns = 0;
+    credential.gave_up = false;
+    mark_changed(credential);
+  }
+  activate(connection.credential);
+}
+
 void Shard::on_answer(Connection& connection, const h2::Answer& answer) {
   const auto slot = static_cast<std::uint32_t>(answer.tag);
-  TOCSIN_ASSERT(slot < pool_fresh_ && metas_[slot].state == PushState::in_flight);
+  TOCSIN_ASSERT(queue_.meta(slot).state == PushState::in_flight);
   --connection.in_flight;
   --counters_.in_flight;
 
   if (answer.kind == h2::AnswerKind::broken && !answer.headers_seen) {
+    mark(Mark::broken_answer);
     stream_lost(slot, true, Reason::bad_answer, "the answer breaks HTTP rules");
     return;
   }
   if (answer.kind == h2::AnswerKind::reset && !answer.headers_seen) {
     if (answer.error_code == kRefusedStream) {
+      mark(answer.stream_id > connection.goaway_last ? Mark::goaway_replay : Mark::refused_stream);
       stream_lost(slot, false, Reason::refused_by_peer, "REFUSED_STREAM");
     } else {
+      mark(Mark::stream_reset);
       stream_lost(slot, true, Reason::stream_reset, h2_error_name(answer.error_code));
     }
     return;
   }
   // A final :status counts even if what came behind it was cut off or broken (invariant 1).
-  if (!connection.proven) {
-    connection.proven = true;
-    Credential& credential = credentials_[connection.credential];
-    credential.failures = 0;
-    credential.same_cause = 0;
-    credential.last_cause = tls::Cause::none;
-    for (const base::Handle each : credential.connections) {
-      connections_[each].unreachable_before_mono_ns = base::kNever;
-    }
-    // A dial beside this connection may have failed before it had answered anything; that says no more.
-    if (credential.unreachable_since_mono_ns != base::kNever || credential.gave_up) {
-      credential.unreachable_since_mono_ns = base::kNever;
-      credential.unreachable_since_wall_ns = 0;
-      credential.gave_up = false;
-      mark_changed(credential);
-    }
-  }
+  if (answer.kind != h2::AnswerKind::complete) mark(Mark::status_before_reset);
   char scratch[256];
   const apns::Verdict verdict = apns::read_answer(answer.status, answer.captured[0], base::as_text(answer.body),
                                                   scratch, sizeof(scratch));
+  const bool accepted = verdict.end == End::accepted;
+  const apns::Rule rule = accepted ? apns::Rule{apns::Retry::never, apns::Scope::push, ""}
+                                   : apns::rule_for(answer.status, verdict.reason);
+  // An answer about the credential itself does not show that the way is good.
+  if (accepted || rule.scope != apns::Scope::credential) connection_proven(connection);
+  if (connection.ramp.active() && accepted) connection.ramp.good_answer();
+  const std::uint32_t index = connection.credential;
+  count_answer(index, verdict.reason);
+  if (accepted) {
+    credentials_[index].tokens_expired = 0;
+    credentials_[index].budget.accepted();
+  } else {
+    note_rejection(slot, connection, rule, verdict, answer.status);
+    if (retry(slot, connection, rule, answer.status, verdict.reason)) return;
+  }
+  if (!token_holds_.empty() && accepted) {
+    token_holds_.forget(template_topics_[queue_.record(slot).template_index], queue_.record(slot).token());
+  }
   Outcome& outcome = add_outcome(slot, verdict.end);
   outcome.status = answer.status;
   outcome.unregistered_unix_ms = verdict.unregistered_unix_ms;
   if (verdict.has_apns_id) outcome.apns_id = verdict.apns_id;
   if (verdict.reason != Reason::none) set_reason(outcome, verdict.reason, verdict.reason_text);
-  release(slot);
+  release(slot, accepted);
+}
+
+// What a rejection says beyond its push: about the token, the connection, the credential.
+void Shard::note_rejection(std::uint32_t slot, Connection& connection, const apns::Rule& rule,
+                           const apns::Verdict& verdict, std::uint16_t status) {
+  const PushRecord& record = queue_.record(slot);
+  Credential& credential = credentials_[connection.credential];
+  if (status == 410) {
+    const std::int64_t since_ms =
+        verdict.unregistered_unix_ms != 0 ? verdict.unregistered_unix_ms : now_.wall_ns / base::kMillisecond;
+    dead_tokens_.add(template_topics_[record.template_index], record.token(), since_ms);
+  }
+  const bool current = connection.version == credential.version;
+  if (rule.scope == apns::Scope::credential && rule.retry == apns::Retry::never && current) {
+    stop_credential(connection.credential, Reason::credential_stopped,
+                    "APNs answered " + std::to_string(status) + " " + reason_name(verdict.reason) + ". " + rule.advice);
+  }
+  if (rule.retry == apns::Retry::new_token && current && now_.mono_ns < connection.token_over_mono_ns &&
+      !credential.stopped && ++credential.tokens_expired >= kTokensExpiredMax) {
+    mark(Mark::clock_suspected);
+    stop_credential(connection.credential, Reason::credential_stopped,
+                    "APNs calls provider tokens expired that are less than an hour old by this machine's clock: the "
+                    "clock is wrong; set it (NTP).");
+  }
+  if (rule.retry == apns::Retry::keep_token) {
+    connection.token_turn_mono_ns = std::max(connection.token_turn_mono_ns, now_.mono_ns + 1200 * base::kSecond);
+    connection.blocked_until_mono_ns = now_.mono_ns + 30 * base::kSecond;
+  }
+  const bool replace = rule.retry == apns::Retry::elsewhere || rule.retry == apns::Retry::new_token ||
+                       rule.retry == apns::Retry::rebind || (rule.scope == apns::Scope::credential && !current);
+  // Only marked as draining: who called closes it when nothing is in flight.
+  if (replace && connection.state == ConnectionState::ready) {
+    move(connection, ConnectionInput::retire);
+    mark_changed(credential);
+  }
+}
+
+bool Shard::retry(std::uint32_t slot, const Connection& connection, const apns::Rule& rule, std::uint16_t status,
+                  Reason reason) {
+  const PushRecord& record = queue_.record(slot);
+  Queue::Meta& meta = queue_.meta(slot);
+  Credential& credential = credentials_[record.credential];
+  apns::Retry how = rule.retry;
+  // Refused with a version of the credential that has been replaced: the new one is to be asked.
+  if (how == apns::Retry::never && rule.scope == apns::Scope::credential && connection.version != credential.version) {
+    how = apns::Retry::elsewhere;
+  }
+  if (how == apns::Retry::never || stopping_ || credential.removed || credential.stopped ||
+      meta.attempts >= options_.attempts_max) {
+    return false;
+  }
+  if (how == apns::Retry::rebind && meta.rebound) return false;
+  const std::int64_t at = now_.mono_ns + retry_delay_ns(how, meta.delays, options_.retry_later_ns, prng_);
+  Tick until = tick_at(at) + 1;
+  if (how == apns::Retry::token) {
+    until = token_holds_.hold(template_topics_[record.template_index], record.token(), tick_at(now_.mono_ns), prng_);
+  }
+  const bool costs = how == apns::Retry::later || how == apns::Retry::token || how == apns::Retry::keep_token;
+  if (record.deadline != kTickNone && until >= record.deadline) {
+    mark(Mark::retry_past_deadline);
+    return false;
+  }
+  switch (how) {
+    case apns::Retry::later: mark(Mark::retry_later); break;
+    case apns::Retry::token: mark(Mark::retry_token); break;
+    case apns::Retry::new_token: mark(Mark::retry_new_token); break;
+    case apns::Retry::keep_token: mark(Mark::retry_keep_token); break;
+    case apns::Retry::rebind:
+      mark(Mark::retry_rebind);
+      meta.rebound = true;
+      break;
+    default: mark(Mark::retry_elsewhere); break;
+  }
+  if (costs) {
+    ++meta.delays;
+    meta.owes = true;
+  }
+  meta.last_status = status;
+  meta.last_reason = reason;
+  ++counters_.retries;
+  requeue(slot, costs ? until : kTickNone);
+  return true;
+}
+
+// Back to wait; or superseded meanwhile, or its group was cancelled.
+void Shard::requeue(std::uint32_t slot, Tick not_before) {
+  const PushRecord& record = queue_.record(slot);
+  const std::uint32_t index = record.credential;
+  if (record.group != 0 && queue_.group_cancelled(record.group - 1)) {
+    mark(Mark::cancelled_late);
+    queue_.hold(slot);
+    end(slot, End::cancelled, Reason::cancelled_by_caller, 0, {});
+    return;
+  }
+  if (record.deadline != kTickNone && record.deadline <= tick_at(now_.mono_ns)) {
+    mark(Mark::expired_delayed);
+    queue_.hold(slot);
+    end(slot, End::expired, Reason::deadline_passed, 0, {});
+    return;
+  }
+  std::uint64_t by = 0;
+  bool accepted = false;
+  if (!queue_.requeue(slot, not_before, by, accepted)) {
+    mark(accepted ? Mark::superseded_accepted : Mark::superseded_retry);
+    end(slot, End::superseded, Reason::newer_push, 0, {}, by);
+    return;
+  }
+  activate(index);
 }
 
 Outcome& Shard::add_outcome(std::uint32_t slot, End end) {
-  const PushRecord& record = records_[slot];
-  const Meta& meta = metas_[slot];
+  const PushRecord& record = queue_.record(slot);
+  const Queue::Meta& meta = queue_.meta(slot);
   Outcome& outcome = out_->outcomes.emplace_back();
   outcome.id = record.id;
   outcome.apns_id = record.apns_id;
@@ -95,20 +232,46 @@ Outcome& Shard::add_outcome(std::uint32_t slot, End end) {
   return outcome;
 }
 
-void Shard::end(std::uint32_t slot, End end, Reason reason, std::uint16_t status, std::string_view text) {
-  // Failed and returned promise that APNs never processed it: a push with an attempt of unknown fate may not say so.
-  if (metas_[slot].maybe_processed && (end == End::failed || end == End::returned)) end = End::unknown;
+void Shard::end(std::uint32_t slot, End end, Reason reason, std::uint16_t status, std::string_view text,
+                std::uint64_t superseded_by) {
+  // These promise that APNs never processed it: a push with an attempt of unknown fate may not say so.
+  if (queue_.meta(slot).maybe_processed && end != End::accepted && end != End::rejected) end = End::unknown;
   Outcome& outcome = add_outcome(slot, end);
   outcome.status = status;
+  outcome.superseded_by = superseded_by;
   set_reason(outcome, reason, text);
-  release(slot);
+  // A push that was tried again and ran out of time says what APNs had answered last.
+  if (const Queue::Meta& meta = queue_.meta(slot); end == End::expired && meta.last_status != 0) {
+    outcome.status = meta.last_status;
+    set_reason(outcome, reason, reason_name(meta.last_reason));
+  }
+  release(slot, false);
+}
+
+void Shard::release(std::uint32_t slot, bool accepted) {
+  const PushRecord& record = queue_.record(slot);
+  if (record.external()) {
+    out_->released.push_back({record.block(), record.block_class(), static_cast<std::uint32_t>(record.data_bytes())});
+  }
+  queue_.finish(slot, accepted, superseded_);
+}
+
+// Ends what the queue took out in favour of newer pushes; their ends may not name a newer one in turn.
+void Shard::end_superseded() {
+  for (std::size_t i = 0; i < superseded_.size(); ++i) {
+    const Queue::Superseded one = superseded_[i];
+    mark(one.accepted ? Mark::superseded_accepted : Mark::superseded_waiting);
+    end(one.slot, End::superseded, Reason::newer_push, 0, {}, one.by);
+  }
+  superseded_.clear();
 }
 
 void Shard::stream_lost(std::uint32_t slot, bool processed_possible, Reason reason, std::string_view text) {
-  Meta& meta = metas_[slot];
-  PushRecord& record = records_[slot];
+  Queue::Meta& meta = queue_.meta(slot);
+  const PushRecord& record = queue_.record(slot);
   if (processed_possible) meta.maybe_processed = true;
   if (processed_possible && record.policy == Policy::at_most_once) {
+    mark(Mark::lost_unknown);
     end(slot, End::unknown, reason, 0, text);
     return;
   }
@@ -117,12 +280,12 @@ void Shard::stream_lost(std::uint32_t slot, bool processed_possible, Reason reas
     return;
   }
   if (meta.attempts >= options_.attempts_max) {
+    mark(Mark::attempts_used_up);
     end(slot, meta.maybe_processed ? End::unknown : End::failed, reason, 0, text);
     return;
   }
-  meta.state = PushState::waiting;
-  push_front(credentials_[record.credential], slot);
-  activate(record.credential);
+  if (processed_possible) mark(Mark::lost_resent);
+  requeue(slot, kTickNone);
 }
 
 void Shard::sweep(Connection& connection, Reason reason, std::string_view text) {

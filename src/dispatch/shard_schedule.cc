@@ -18,13 +18,14 @@ constexpr std::int32_t kStreamIdRotate = 0x7fffff00;
 }  // namespace
 
 void Shard::schedule() {
-  // A step that serves credentials in another order each time keeps the first from always winning the socket buffers.
+  // A step that serves credentials in another order each time keeps the first from always winning the socket
+  // buffers, or what a rate allows.
   if (active_.size() > 1) std::rotate(active_.begin(), active_.begin() + 1, active_.end());
   for (std::size_t i = 0; i < active_.size();) {
     const std::uint32_t index = active_[i];
+    schedule_credential(index, credentials_[index]);
     Credential& credential = credentials_[index];
-    schedule_credential(index, credential);
-    if (credential.waiting == 0) {
+    if (queue_.waiting(index) == 0 && !credential.renewing) {
       credential.active = false;
       active_[i] = active_.back();
       active_.pop_back();
@@ -32,67 +33,143 @@ void Shard::schedule() {
       ++i;
     }
   }
+  wanting_.clear();
+  queue_.wanting_groups(wanting_);
+  for (const auto& [group, waiting] : wanting_) ask(Pace::group, group, groups_[group], waiting);
 }
 
 void Shard::schedule_credential(std::uint32_t index, Credential& credential) {
-  if (stopping_) {
-    fail_waiting(credential, End::returned, Reason::engine_stopped, {});
-    return;
+  if (stopping_) return fail_waiting(index, End::returned, Reason::engine_stopped, {});
+  if (credential.removed) return fail_waiting(index, End::returned, Reason::credential_removed, {});
+  if (credential.stopped) {
+    const std::vector<base::Handle> handles = credential.connections;
+    for (const base::Handle handle : handles) {
+      if (connections_[handle].state == ConnectionState::ready) retire(handle, connections_[handle]);
+    }
+    return fail_waiting(index, End::failed, credential.stop_reason, credential.last_error);
   }
+  const bool held = credential.paused || credential.alarmed;
   unsigned usable = 0;
   unsigned starting = 0;
   for (std::size_t i = 0; i < credential.connections.size(); ++i) {
     const base::Handle handle = credential.connections[i];
     Connection& connection = connections_[handle];
+    const bool current = connection.version == credential.version;
     switch (connection.state) {
       case ConnectionState::resolving:
       case ConnectionState::dialling:
       case ConnectionState::tunnelling:
       case ConnectionState::handshaking:
-      case ConnectionState::settling: ++starting; break;
+      case ConnectionState::settling: starting += current ? 1 : 0; break;
       case ConnectionState::ready:
         if (connection.h2->next_stream_id() >= kStreamIdRotate) {
-          move(connection, ConnectionInput::retire);
-          mark_changed(credential);
-          if (connection.in_flight == 0) begin_close(handle, connection, ConnectionInput::drained);
+          retire(handle, connection);
           break;
         }
-        ++usable;
-        while (credential.waiting != 0 && connection.unsent_bytes() + connection.plain_out.size() <
-                                              options_.wire_high_water_bytes) {
-          const std::uint32_t written = write_batch(handle, connection, credential);
-          if (written == 0) break;
+        if (current || credential.renewing) ++usable;
+        if (held || !queue_.has_ready(index)) break;
+        if (now_.mono_ns < connection.blocked_until_mono_ns) {
+          note_deadline(connection.blocked_until_mono_ns);
+          break;
+        }
+        if (!ready_token(index, connection)) break;
+        if (probe(handle, connection)) {
+          ++starting;  // it may yet turn out to be good
+          break;
+        }
+        while (connection.unsent_bytes() + connection.plain_out.size() < options_.wire_high_water_bytes) {
+          if (write_batch(handle, connection, index, credential) == 0) break;
         }
         break;
       default: break;
     }
   }
-  if (credential.waiting == 0) return;
+  want_connection(index, credential, usable, starting);
+}
 
-  // Work waits and every stream is taken: one more connection, one dial at a time.
-  if (starting == 0 && usable < credential.config->connections_max) {
-    if (now_.mono_ns >= credential.next_dial_mono_ns) {
+void Shard::want_connection(std::uint32_t index, Credential& credential, unsigned usable, unsigned starting) {
+  const bool held = credential.paused || credential.alarmed;
+  const bool work = !held && queue_.has_ready(index) && !credential.allowance.asked && !engine_allowance_.asked;
+  // Work waits and every stream is taken, or a new version waits to be taken into use: one more, one dial at a time.
+  if (starting == 0 && ((work && usable < credential.config->connections_max) || credential.renewing)) {
+    const std::int64_t at = std::max(credential.next_dial_mono_ns, reaches_[credential.reach]->may_dial_at());
+    if (now_.mono_ns >= at) {
       start_dial(index);
     } else {
-      note_deadline(credential.next_dial_mono_ns);
+      note_deadline(at);
     }
   }
-  if (usable != 0) return;
-  if (credential.config->give_up_ns != 0 && credential.unreachable_since_mono_ns != base::kNever) {
-    const std::int64_t give_up_at = credential.unreachable_since_mono_ns + credential.config->give_up_ns;
+  if (usable != 0 || queue_.waiting(index) == 0) return;
+  const std::int64_t give_up_ns =
+      credential.ever_proven ? credential.config->outage_give_up_ns : credential.config->give_up_ns;
+  if (give_up_ns != 0 && credential.unreachable_since_mono_ns != base::kNever) {
+    const std::int64_t give_up_at = credential.unreachable_since_mono_ns + give_up_ns;
     if (now_.mono_ns >= give_up_at) {
       credential.gave_up = true;
     } else {
       note_deadline(give_up_at);
     }
   }
-  if (credential.gave_up) {
+  if (credential.gave_up && !held) {
+    mark(Mark::gave_up);
     mark_changed(credential);
     log(LogLevel::error, "gave_up",
-        credential.config->name + ": no connection could be made; " + std::to_string(credential.waiting) +
+        credential.config->name + ": no connection could be made; " + std::to_string(queue_.waiting(index)) +
             " waiting pushes end as failed. Last cause: " + credential.last_error);
-    fail_waiting(credential, End::failed, Reason::cannot_connect, credential.last_error);
+    fail_waiting(index, End::failed, Reason::cannot_connect, credential.last_error);
   }
+}
+
+// How many requests may start on this connection now.
+std::uint32_t Shard::room_of(const Connection& connection, const Credential& credential) const {
+  std::uint32_t room = connection.h2->can_start();
+  if (connection.ramp.active()) {
+    const std::uint32_t most = connection.ramp.limit();
+    room = std::min(room, most > connection.in_flight ? most - connection.in_flight : 0);
+  }
+  // Whatever the peer's SETTINGS say: one request shows whether it takes our provider token, before a thousand do.
+  if (credential.config->provider_tokens && !connection.proven) {
+    room = std::min(room, connection.in_flight == 0 ? 1u : 0u);
+  }
+  return room;
+}
+
+// What the rates of engine and credential allow now; asks for more where they allow nothing.
+std::uint32_t Shard::allowed(std::uint32_t index, Credential& credential) {
+  std::uint32_t most = kBatchMax;
+  if (engine_allowance_.paced) {
+    if (engine_allowance_.left == 0) {
+      ask(Pace::engine, 0, engine_allowance_, queue_.waiting());
+      return 0;
+    }
+    // Every credential with work gets its part of what was granted.
+    const auto share = engine_allowance_.left / static_cast<std::uint32_t>(std::max<std::size_t>(active_.size(), 1));
+    most = std::min(most, std::max(share, 1u));
+  }
+  if (credential.allowance.paced) {
+    if (credential.allowance.left == 0) {
+      ask(Pace::credential, index, credential.allowance, queue_.waiting(index));
+      return 0;
+    }
+    most = std::min(most, credential.allowance.left);
+  }
+  return most;
+}
+
+void Shard::use_allowance(Credential& credential, std::uint32_t count) {
+  if (engine_allowance_.paced) engine_allowance_.left -= std::min(engine_allowance_.left, count);
+  if (credential.allowance.paced) credential.allowance.left -= std::min(credential.allowance.left, count);
+}
+
+void Shard::ask(Pace pace, std::uint32_t index, Allowance& allowance, std::uint32_t waiting) {
+  mark(Mark::paced_out);
+  if (allowance.asked) return;
+  if (now_.mono_ns < allowance.ask_again_mono_ns) {
+    note_deadline(allowance.ask_again_mono_ns);
+    return;
+  }
+  allowance.asked = true;
+  out_->wants.push_back({pace, index, waiting});
 }
 
 std::uint32_t Shard::prepared_list(Connection& connection, const Credential& credential, const PushRecord& record) {
@@ -101,58 +178,99 @@ std::uint32_t Shard::prepared_list(Connection& connection, const Credential& cre
   if (key >= connection.prepared.size()) connection.prepared.resize(std::max(key + 1, templates_.size() * 2), 0);
   std::uint32_t& number = connection.prepared[key];
   if (number == 0) {
+    const std::string_view authorization =
+        connection.config->provider_tokens ? std::string_view(credential.authorization) : std::string_view{};
     number = 1 + connection.h2->prepare(apns::request_fields(templates_[record.template_index]->options,
-                                                             credential.config->authority, collapse));
+                                                             connection.config->authority, collapse, authorization));
   }
   return number - 1;
 }
 
-std::uint32_t Shard::write_batch(base::Handle handle, Connection& connection, Credential& credential) {
-  const std::uint32_t room = std::min({connection.h2->can_start(), credential.waiting, kBatchMax});
-  if (room == 0) return 0;
+void Shard::add_request(std::uint32_t slot, Connection& connection, const Credential& credential) {
+  const PushRecord& record = queue_.record(slot);
+  const TemplateConfig& config = *templates_[record.template_index];
+  h2::Request& request = requests_.emplace_back();
+  request.tag = slot;
+  request.prepared = prepared_list(connection, credential, record);
+  request.slots[0] = record.token();
+  request.slots[1] = std::as_bytes(std::span(record.apns_id));
+  request.slots[2] = record.collapse_id();
+  switch (config.options.form) {
+    case PayloadForm::fixed:
+      request.body[0] = base::as_bytes(config.halves.before);
+      request.body_parts = 1;
+      break;
+    case PayloadForm::with_part:
+      request.body[0] = base::as_bytes(config.halves.before);
+      request.body[1] = record.content();
+      request.body[2] = base::as_bytes(config.halves.after);
+      request.body_parts = 3;
+      break;
+    case PayloadForm::own:
+      request.body[0] = record.content();
+      request.body_parts = 1;
+      break;
+  }
+  request_slots_.push_back(slot);
+}
+
+bool Shard::may_go(std::uint32_t slot) {
+  const PushRecord& record = queue_.record(slot);
+  const std::uint32_t topic = template_topics_[record.template_index];
+  if (!dead_tokens_.empty()) {
+    if (const std::int64_t dead_ms = dead_tokens_.find(topic, record.token()); dead_ms != 0) {
+      if (record.registered_unix_ms() <= dead_ms) {
+        mark(Mark::dead_token_met);
+        queue_.hold(slot);
+        end(slot, End::failed, Reason::token_known_dead, 0, {});
+        out_->outcomes.back().unregistered_unix_ms = dead_ms;
+        return false;
+      }
+      mark(Mark::dead_token_registered);
+    }
+  }
+  // A retry that is to wait for its turn among the retries pays for it here, as the time has come.
+  if (Queue::Meta& meta = queue_.meta(slot); meta.owes) {
+    if (!credentials_[record.credential].budget.spend(now_.mono_ns)) {
+      mark(Mark::retry_budget_empty);
+      queue_.delay(slot, tick_at(now_.mono_ns) + 10 + static_cast<Tick>(prng_.below(90)));
+      return false;
+    }
+    meta.owes = false;
+  }
+  if (!token_holds_.empty()) {
+    if (const Tick until = token_holds_.until(topic, record.token(), tick_at(now_.mono_ns)); until != kTickNone) {
+      mark(Mark::token_held);
+      queue_.delay(slot, until);
+      return false;
+    }
+  }
+  return true;
+}
+
+std::uint32_t Shard::write_batch(base::Handle handle, Connection& connection, std::uint32_t index,
+                                 Credential& credential) {
+  const std::uint32_t possible = room_of(connection, credential);
+  if (possible == 0) {
+    if (connection.ramp.active() && connection.h2->can_start() != 0) mark(Mark::ramped);
+    return 0;
+  }
+  const std::uint32_t room = std::min(possible, allowed(index, credential));
   requests_.clear();
   request_slots_.clear();
-  for (std::uint32_t slot = credential.head; requests_.size() < room; slot = metas_[slot].next) {
-    const PushRecord& record = records_[slot];
-    // Records of a long queue are cold, and the next one's place is known already.
-    if (const std::uint32_t next = metas_[slot].next; next != kNone) {
-      __builtin_prefetch(&records_[next]);
-      __builtin_prefetch(reinterpret_cast<const std::byte*>(&records_[next]) + 64);
-    }
-    const TemplateConfig& config = *templates_[record.template_index];
-    h2::Request request;
-    request.tag = slot;
-    request.prepared = prepared_list(connection, credential, record);
-    request.slots[0] = record.token();
-    request.slots[1] = std::as_bytes(std::span(record.apns_id));
-    request.slots[2] = record.collapse_id();
-    switch (config.options.form) {
-      case PayloadForm::fixed:
-        request.body[0] = base::as_bytes(config.halves.before);
-        request.body_parts = 1;
-        break;
-      case PayloadForm::with_part:
-        request.body[0] = base::as_bytes(config.halves.before);
-        request.body[1] = record.content();
-        request.body[2] = base::as_bytes(config.halves.after);
-        request.body_parts = 3;
-        break;
-      case PayloadForm::own:
-        request.body[0] = record.content();
-        request.body_parts = 1;
-        break;
-    }
-    requests_.push_back(request);
-    request_slots_.push_back(slot);
+  while (requests_.size() < room) {
+    const std::uint32_t slot = queue_.pop(index);
+    if (slot == Queue::kNone) break;
+    if (may_go(slot)) add_request(slot, connection, credential);
   }
+  if (requests_.empty()) return 0;
   const std::size_t written = connection.h2->write(requests_, connection.plain_out);
+  if (written < requests_.size()) mark(Mark::window_blocked);
+  for (std::size_t i = requests_.size(); i > written; --i) queue_.unpop(request_slots_[i - 1]);
   for (std::size_t i = 0; i < written; ++i) {
-    const std::uint32_t slot = pop_front(credential);
-    TOCSIN_ASSERT(slot == request_slots_[i]);
-    Meta& meta = metas_[slot];
-    meta.state = PushState::in_flight;
+    Queue::Meta& meta = queue_.meta(request_slots_[i]);
     meta.sent_mono_ns = now_.mono_ns;
-    ++meta.attempts;
+    if (++meta.attempts == 1) credential.budget.first_attempt();
     if (meta.maybe_processed) {
       meta.doubled = true;
       ++counters_.possibly_doubled;
@@ -161,19 +279,29 @@ std::uint32_t Shard::write_batch(base::Handle handle, Connection& connection, Cr
   if (written != 0) {
     if (connection.in_flight == 0) {
       connection.last_answer_mono_ns = now_.mono_ns;
-      connection.answer_deadline_mono_ns = now_.mono_ns + credential.config->answer_timeout_ns;
-      note_deadline(connection.answer_deadline_mono_ns);
+      connection.quiet_since_mono_ns = now_.mono_ns;
+      connection.answer_deadline_mono_ns = now_.mono_ns + connection.config->answer_timeout_ns;
     }
+    connection.used_mono_ns = now_.mono_ns;
     connection.in_flight += static_cast<std::uint32_t>(written);
     counters_.in_flight += written;
     counters_.attempts += written;
+    note_deadline(next_deadline(connection));
+    use_allowance(credential, static_cast<std::uint32_t>(written));
     mark_dirty(handle, connection);
   }
   return static_cast<std::uint32_t>(written);
 }
 
-void Shard::fail_waiting(Credential& credential, End end_as, Reason reason, std::string_view text) {
-  while (credential.head != kNone) end(pop_front(credential), end_as, reason, 0, text);
+void Shard::fail_waiting(std::uint32_t index, End end_as, Reason reason, std::string_view text) {
+  if (queue_.waiting(index) == 0) return;
+  const std::string kept(text);  // may be the credential's own
+  std::vector<std::uint32_t> waiting;
+  queue_.take_waiting(index, waiting);
+  for (const std::uint32_t slot : waiting) {
+    if (end_as == End::returned) mark(Mark::returned_at_stop);
+    end(slot, end_as, reason, 0, kept);
+  }
 }
 
 }  // namespace tocsin::dispatch

@@ -240,7 +240,9 @@ Reason Gateway::Scratch::check_body(const h2::ServerRequest& request, const Fiel
 Gateway::Gateway(std::shared_ptr<const GatewayConfig> config, std::uint64_t worker)
     : config_(std::move(config)), prng_(base::mix64(config_->seed) ^ worker), scratch_(std::make_unique<Scratch>()) {
   for (const apns::ReasonEntry& entry : apns::reason_table()) {
-    if (entry.status != 410) scratch_->random_reasons.push_back(entry.reason);
+    // Only those that are the end of one push: another try, or a credential that stops, is the fault script's to ask for.
+    const bool final_for_push = entry.retry == apns::Retry::never && entry.scope != apns::Scope::credential;
+    if (entry.status != 410 && final_for_push) scratch_->random_reasons.push_back(entry.reason);
   }
 }
 

@@ -30,7 +30,7 @@ struct GatewayConfig {
   // and every run agree; the 410 time is derived from the token too (within 90 days before `dead_base_unix_ms`).
   double dead_share = 0;
   std::int64_t dead_base_unix_ms = 0;
-  // This share of requests is answered with a random reason of the table's non-410 rejections (for conservation tests).
+  // This share of requests is answered with a random reason of those that end one push, 410 apart (for conservation tests).
   double reject_share = 0;
   std::uint64_t seed = 1;
   // Answer latency: delay plus uniform jitter in [0, jitter).

@@ -241,7 +241,7 @@ TEST(Dial, DeferredByTheBudgetIsNoFailure) {
   world.finish();
 }
 
-TEST(Dial, NoMoreSlotsIsTriedAgain) {
+TEST(Dial, WithoutASlotTheIdlestConnectionMakesRoom) {
   ShardOptions options;
   options.connections_max = 1;
   World world(options);
@@ -250,14 +250,17 @@ TEST(Dial, NoMoreSlotsIsTriedAgain) {
   world.add_template(PayloadForm::fixed, "{}");
   PushSpec other;
   other.credential = 1;
+  bool held = true;
+  world.judge = [&](Link&, const Seen&) { return held ? Verdict::hold() : Verdict::accept(); };
   world.push();
   world.push(other);
   world.run(kSec);
-  EXPECT_EQ(world.outcomes.size(), 1u);
-  EXPECT_EQ(world.links(), 1u);
+  EXPECT_EQ(world.links(), 1u) << "one with an answer to come is not idle";
+  held = false;
   world.hang_up(world.link(0));
-  ASSERT_TRUE(world.run_until_ended(kSec));
+  ASSERT_TRUE(world.run_until_ended(2 * kSec));
   EXPECT_EQ(world.ended_as(End::accepted), 2u);
+  EXPECT_GE(world.counters().marks[static_cast<std::size_t>(Mark::shed)], 1u);
   world.finish();
 }
 
@@ -267,7 +270,7 @@ TEST(Timeout, OfEachStage) {
     const char* text;
     std::int64_t after_ns;
   };
-  for (const Stage& stage : {Stage{Dial::hang, "connect with", 3 * kSec}, Stage{Dial::raw, "HTTP/2 SETTINGS with", 5 * kSec}}) {
+  for (const Stage& stage : {Stage{Dial::hang, "connecting to apns.test timed out", 3 * kSec}, Stage{Dial::raw, "HTTP/2 SETTINGS from apns.test timed out", 5 * kSec}}) {
     SCOPED_TRACE(stage.text);
     World world;
     CredentialConfig config = World::plain_credential();

@@ -1,0 +1,482 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dispatch/push_queue.h"
+
+#include <algorithm>
+
+#include "base/assertion.h"
+#include "base/prng.h"
+#include "dispatch/token_table.h"
+
+namespace tocsin::dispatch {
+namespace {
+
+// Requests of each class in a round in which all have work: bulk, normal, urgent in the enum's order.
+constexpr std::array<std::uint8_t, 3> kWeights = {4, 16, 1};  // normal, urgent, bulk
+constexpr std::array<std::size_t, 3> kOrder = {1, 0, 2};      // urgent first
+static_assert(static_cast<int>(PriorityClass::normal) == 0 && static_cast<int>(PriorityClass::urgent) == 1 &&
+              static_cast<int>(PriorityClass::bulk) == 2);
+
+}  // namespace
+
+std::size_t Queue::FlowHash::operator()(const FlowKey& key) const { return base::mix64(key.high ^ base::mix64(key.low)); }
+
+Queue::Queue(std::uint32_t pushes_max, std::uint64_t seed)
+    : seed_(seed),
+      pushes_max_(pushes_max),
+      records_(new PushRecord[pushes_max]),
+      metas_(new Meta[pushes_max]),
+      wheel_(Links{metas_.get()}) {}
+
+std::uint32_t Queue::acquire() {
+  std::uint32_t slot = free_;
+  if (slot != kNone) {
+    free_ = metas_[slot].next;
+  } else {
+    TOCSIN_ASSERT(fresh_ < pushes_max_);
+    slot = fresh_++;
+  }
+  ++in_use_;
+  return slot;
+}
+
+std::uint32_t Queue::flow_of(std::uint32_t slot) {
+  const PushRecord& record = records_[slot];
+  const FlowKey key{std::uint64_t{record.credential} << 32 | metas_[slot].topic,
+                    std::uint64_t{record.group} << 8 | static_cast<std::uint64_t>(record.priority_class)};
+  if (last_flow_ != kNone && key == last_key_) return last_flow_;
+  const auto [found, fresh] = flow_index_.try_emplace(key, static_cast<std::uint32_t>(flows_.size()));
+  if (fresh) {
+    Flow& flow = flows_.emplace_back();
+    flow.credential = record.credential;
+    flow.group = record.group;
+    flow.priority_class = static_cast<std::uint8_t>(record.priority_class);
+    lanes_[record.credential].flows.push_back(found->second);
+    if (record.group != 0) groups_[record.group - 1].flows.push_back(found->second);
+  }
+  last_key_ = key;
+  last_flow_ = found->second;
+  return last_flow_;
+}
+
+void Queue::enter_ring(std::uint32_t index) {
+  Flow& flow = flows_[index];
+  if (flow.in_ring) return;
+  flow.in_ring = true;
+  std::uint32_t& head = lanes_[flow.credential].rings[flow.priority_class];
+  if (head == kNone) {
+    head = flow.ring_next = flow.ring_prev = index;
+    return;
+  }
+  // Behind all others: just before the one whose turn it is.
+  Flow& first = flows_[head];
+  flow.ring_next = head;
+  flow.ring_prev = first.ring_prev;
+  flows_[first.ring_prev].ring_next = index;
+  first.ring_prev = index;
+}
+
+void Queue::leave_ring(std::uint32_t index) {
+  Flow& flow = flows_[index];
+  if (!flow.in_ring) return;
+  flow.in_ring = false;
+  std::uint32_t& head = lanes_[flow.credential].rings[flow.priority_class];
+  if (flow.ring_next == index) {
+    head = kNone;
+    return;
+  }
+  flows_[flow.ring_prev].ring_next = flow.ring_next;
+  flows_[flow.ring_next].ring_prev = flow.ring_prev;
+  if (head == index) head = flow.ring_next;
+}
+
+void Queue::refresh_group(Group& group) {
+  const bool may = group.may_send();
+  for (const std::uint32_t index : group.flows) {
+    if (may && flows_[index].count != 0) {
+      enter_ring(index);
+    } else {
+      leave_ring(index);
+    }
+  }
+  if (group.paced && group.allowance == 0 && !group.listed && group.queued != 0) {
+    group.listed = true;
+    starved_.push_back(static_cast<std::uint32_t>(&group - groups_.data()));
+  }
+}
+
+void Queue::took_in(std::uint32_t index, std::uint32_t slot) {
+  Flow& flow = flows_[index];
+  metas_[slot].state = PushState::queued;
+  ++flow.count;
+  ++waiting_;
+  ++lanes_[flow.credential].waiting;
+  if (flow.group != 0) {
+    Group& group = groups_[flow.group - 1];
+    ++group.queued;
+    if (!group.may_send()) {
+      if (group.paced && group.allowance == 0 && !group.listed) {
+        group.listed = true;
+        starved_.push_back(flow.group - 1);
+      }
+      return;
+    }
+  }
+  enter_ring(index);
+}
+
+void Queue::link_back(std::uint32_t index, std::uint32_t slot) {
+  Flow& flow = flows_[index];
+  Meta& meta = metas_[slot];
+  meta.next = kNone;
+  meta.prev = flow.tail;
+  (flow.tail == kNone ? flow.head : metas_[flow.tail].next) = slot;
+  flow.tail = slot;
+  took_in(index, slot);
+}
+
+void Queue::link_front(std::uint32_t index, std::uint32_t slot) {
+  Flow& flow = flows_[index];
+  Meta& meta = metas_[slot];
+  meta.prev = kNone;
+  meta.next = flow.head;
+  (flow.head == kNone ? flow.tail : metas_[flow.head].prev) = slot;
+  flow.head = slot;
+  took_in(index, slot);
+}
+
+void Queue::unlink(std::uint32_t index, std::uint32_t slot) {
+  Flow& flow = flows_[index];
+  const Meta& meta = metas_[slot];
+  (meta.prev == kNone ? flow.head : metas_[meta.prev].next) = meta.next;
+  (meta.next == kNone ? flow.tail : metas_[meta.next].prev) = meta.prev;
+  --flow.count;
+  --waiting_;
+  --lanes_[flow.credential].waiting;
+  if (flow.group != 0) --groups_[flow.group - 1].queued;
+  if (flow.count == 0) leave_ring(index);
+}
+
+void Queue::add_delayed(std::uint32_t slot, Tick not_before) {
+  Meta& meta = metas_[slot];
+  const PushRecord& record = records_[slot];
+  Lane& lane = lanes_[record.credential];
+  meta.state = PushState::delayed;
+  meta.prev = kNone;
+  meta.next = lane.delayed_head;
+  if (lane.delayed_head != kNone) metas_[lane.delayed_head].prev = slot;
+  lane.delayed_head = slot;
+  ++lane.waiting;
+  ++waiting_;
+  ++delayed_;
+  const Tick until = std::clamp<Tick>(not_before, 1, kTickMax - 1);
+  wheel_.link(slot, record.deadline != kTickNone ? std::min(until, record.deadline) : until);
+}
+
+void Queue::remove_delayed(std::uint32_t slot) {
+  const Meta& meta = metas_[slot];
+  Lane& lane = lanes_[records_[slot].credential];
+  (meta.prev == kNone ? lane.delayed_head : metas_[meta.prev].next) = meta.next;
+  if (meta.next != kNone) metas_[meta.next].prev = meta.prev;
+  --lane.waiting;
+  --waiting_;
+  --delayed_;
+}
+
+void Queue::watch_deadline(std::uint32_t slot) {
+  if (records_[slot].deadline != kTickNone) wheel_.link(slot, records_[slot].deadline);
+}
+
+CoalesceKey Queue::key_of(std::uint32_t slot) const {
+  const PushRecord& record = records_[slot];
+  const Meta& meta = metas_[slot];
+  CoalesceKey key;
+  key.topic = meta.topic;
+  key.by_collapse = meta.by_collapse;
+  key.token = record.token();
+  if (key.by_collapse) key.collapse_id = record.collapse_id();
+  key.hash = token_fingerprint(seed_, key.topic, key.token);
+  if (!key.collapse_id.empty()) key.hash ^= token_fingerprint(~seed_, key.topic, key.collapse_id);
+  return key;
+}
+
+// Puts `slot` at the head of its key's chain; what waits behind it is held. Answers the oldest of those that was queued in
+// the same flow and is still linked there, so that `slot` may take its place; kNone: none was.
+std::uint32_t Queue::supersede_older(std::uint32_t slot, std::vector<Superseded>& superseded) {
+  const CoalesceKey key = key_of(slot);
+  const std::uint32_t newest = index_.find(key.hash, [&](std::uint32_t other) {
+    const Meta& meta = metas_[other];
+    if (meta.topic != key.topic || meta.by_collapse != key.by_collapse) return false;
+    const PushRecord& record = records_[other];
+    const auto same = [](base::ByteView a, base::ByteView b) { return std::equal(a.begin(), a.end(), b.begin(), b.end()); };
+    return same(record.token(), key.token) && (!key.by_collapse || same(record.collapse_id(), key.collapse_id));
+  });
+  if (newest == kNone) {
+    index_.add(key.hash, slot);
+    return kNone;
+  }
+  index_.replace(key.hash, newest, slot);
+  metas_[slot].older = newest;
+  metas_[newest].newer = slot;
+  std::uint32_t place = kNone;
+  const std::uint32_t flow = flow_of(slot);
+  for (std::uint32_t older = newest; older != kNone; older = metas_[older].older) {
+    const PushState state = metas_[older].state;
+    if (state != PushState::queued && state != PushState::delayed) continue;
+    superseded.push_back({older, records_[slot].id, false});
+    if (state == PushState::queued && place == kNone && flow_of(older) == flow) {
+      place = older;  // the caller takes its place, and it out
+    } else {
+      hold(older);
+    }
+  }
+  return place;
+}
+
+std::uint32_t Queue::insert(const PushRecord& record, std::uint32_t topic, bool coalesce, bool by_collapse_id,
+                            std::vector<Superseded>& superseded) {
+  const std::uint32_t slot = acquire();
+  records_[slot] = record;
+  Meta& meta = metas_[slot];
+  meta = Meta{};
+  meta.topic = topic;
+  meta.keyed = coalesce;
+  meta.by_collapse = coalesce && by_collapse_id;
+  const std::uint32_t place = coalesce ? supersede_older(slot, superseded) : kNone;
+  const std::uint32_t flow = flow_of(slot);
+  if (place == kNone) {
+    link_back(flow, slot);
+  } else {
+    const Meta& older = metas_[place];
+    meta.next = place;
+    meta.prev = older.prev;
+    (older.prev == kNone ? flows_[flow].head : metas_[older.prev].next) = slot;
+    metas_[place].prev = slot;
+    took_in(flow, slot);
+    hold(place);
+  }
+  watch_deadline(slot);
+  return slot;
+}
+
+bool Queue::has_ready(std::uint32_t credential) const {
+  const Lane& lane = lanes_[credential];
+  return lane.rings[0] != kNone || lane.rings[1] != kNone || lane.rings[2] != kNone;
+}
+
+std::uint32_t Queue::pop(std::uint32_t credential) {
+  Lane& lane = lanes_[credential];
+  std::size_t chosen = kClasses;
+  for (int round = 0; round < 2 && chosen == kClasses; ++round) {
+    bool any = false;
+    for (const std::size_t each : kOrder) {
+      if (lane.rings[each] == kNone) continue;
+      any = true;
+      if (lane.credit[each] == 0) continue;
+      chosen = each;
+      break;
+    }
+    if (!any) return kNone;
+    if (chosen == kClasses) lane.credit = kWeights;
+  }
+  --lane.credit[chosen];
+  const std::uint32_t index = lane.rings[chosen];
+  Flow& flow = flows_[index];
+  const std::uint32_t slot = flow.head;
+  Meta& meta = metas_[slot];
+  if (meta.next != kNone) {
+    // Records of a long queue are cold, and the next one's place is known already.
+    __builtin_prefetch(&records_[meta.next]);
+    __builtin_prefetch(reinterpret_cast<const std::byte*>(&records_[meta.next]) + 64);
+  }
+  lane.rings[chosen] = flow.ring_next;
+  unlink(index, slot);
+  wheel_.unlink(slot);
+  meta.state = PushState::in_flight;
+  if (flow.group != 0) {
+    Group& group = groups_[flow.group - 1];
+    if (group.paced && --group.allowance == 0) refresh_group(group);
+  }
+  return slot;
+}
+
+void Queue::unpop(std::uint32_t slot) {
+  const PushRecord& record = records_[slot];
+  ++lanes_[record.credential].credit[static_cast<std::size_t>(record.priority_class)];
+  if (record.group != 0) {
+    Group& group = groups_[record.group - 1];
+    if (group.paced && group.allowance++ == 0) refresh_group(group);
+  }
+  link_front(flow_of(slot), slot);
+  watch_deadline(slot);
+}
+
+bool Queue::requeue(std::uint32_t slot, Tick not_before, std::uint64_t& by, bool& accepted) {
+  Meta& meta = metas_[slot];
+  TOCSIN_ASSERT(meta.state == PushState::in_flight);
+  if (meta.outdone) {
+    by = meta.superseded_by;
+    accepted = true;
+    meta.state = PushState::held;
+    return false;
+  }
+  for (std::uint32_t newer = meta.newer; newer != kNone; newer = metas_[newer].newer) {
+    if (metas_[newer].state != PushState::queued && metas_[newer].state != PushState::delayed) continue;
+    by = records_[newer].id;
+    accepted = false;
+    meta.state = PushState::held;
+    return false;
+  }
+  if (not_before != kTickNone) {
+    add_delayed(slot, not_before);
+  } else {
+    link_front(flow_of(slot), slot);
+    watch_deadline(slot);
+  }
+  return true;
+}
+
+void Queue::delay(std::uint32_t slot, Tick not_before) {
+  TOCSIN_ASSERT(metas_[slot].state == PushState::in_flight);
+  // It did not use what its group's rate allowed.
+  if (const std::uint32_t handle = records_[slot].group; handle != 0) {
+    Group& group = groups_[handle - 1];
+    if (group.paced && group.allowance++ == 0) refresh_group(group);
+  }
+  add_delayed(slot, not_before);
+}
+
+void Queue::hold(std::uint32_t slot) {
+  Meta& meta = metas_[slot];
+  TOCSIN_ASSERT(meta.state != PushState::free);
+  if (meta.state == PushState::queued) unlink(flow_of(slot), slot);
+  if (meta.state == PushState::delayed) remove_delayed(slot);
+  wheel_.unlink(slot);
+  meta.state = PushState::held;
+}
+
+void Queue::leave_chain(std::uint32_t slot) {
+  const Meta& meta = metas_[slot];
+  if (meta.newer != kNone) {
+    metas_[meta.newer].older = meta.older;
+  } else if (meta.older != kNone) {
+    index_.replace(key_of(slot).hash, slot, meta.older);
+  } else {
+    index_.erase(key_of(slot).hash, slot);
+  }
+  if (meta.older != kNone) metas_[meta.older].newer = meta.newer;
+}
+
+void Queue::finish(std::uint32_t slot, bool accepted, std::vector<Superseded>& superseded) {
+  Meta& meta = metas_[slot];
+  TOCSIN_ASSERT(meta.state == PushState::in_flight || meta.state == PushState::held);
+  if (meta.keyed) {
+    for (std::uint32_t older = accepted ? meta.older : kNone; older != kNone; older = metas_[older].older) {
+      Meta& other = metas_[older];
+      if (other.state == PushState::in_flight) {
+        other.outdone = true;
+        other.superseded_by = records_[slot].id;
+      } else if (other.state == PushState::queued || other.state == PushState::delayed) {
+        hold(older);
+        superseded.push_back({older, records_[slot].id, true});
+      }
+    }
+    leave_chain(slot);
+  }
+  meta.state = PushState::free;
+  meta.next = free_;
+  free_ = slot;
+  --in_use_;
+}
+
+void Queue::advance(Tick now, std::vector<std::uint32_t>& expired) {
+  wheel_.advance(now, [&](std::uint32_t slot) {
+    const Tick deadline = records_[slot].deadline;
+    if (deadline != kTickNone && deadline <= now) {
+      hold(slot);
+      expired.push_back(slot);
+      return;
+    }
+    remove_delayed(slot);
+    link_front(flow_of(slot), slot);
+    watch_deadline(slot);
+  });
+}
+
+void Queue::set_group_paused(std::uint32_t index, bool paused) {
+  groups_[index].paused = paused;
+  refresh_group(groups_[index]);
+}
+
+void Queue::set_group_paced(std::uint32_t index, bool paced) {
+  groups_[index].paced = paced;
+  groups_[index].allowance = 0;
+  refresh_group(groups_[index]);
+}
+
+void Queue::grant_group(std::uint32_t index, std::uint32_t count) {
+  groups_[index].allowance += count;
+  refresh_group(groups_[index]);
+}
+
+void Queue::wanting_groups(std::vector<std::pair<std::uint32_t, std::uint32_t>>& out) {
+  for (std::size_t i = 0; i < starved_.size();) {
+    Group& group = groups_[starved_[i]];
+    if (group.paced && group.allowance == 0 && group.queued != 0) {
+      if (!group.paused) out.emplace_back(starved_[i], group.queued);
+      ++i;
+      continue;
+    }
+    group.listed = false;
+    starved_[i] = starved_.back();
+    starved_.pop_back();
+  }
+}
+
+void Queue::cancel_group(std::uint32_t index, std::vector<std::uint32_t>& out) {
+  Group& group = groups_[index];
+  group.cancelled = true;
+  for (const std::uint32_t each : group.flows) {
+    while (flows_[each].head != kNone) {
+      out.push_back(flows_[each].head);
+      hold(out.back());
+    }
+  }
+  for (Lane& lane : lanes_) {
+    for (std::uint32_t slot = lane.delayed_head; slot != kNone;) {
+      const std::uint32_t following = metas_[slot].next;
+      if (records_[slot].group == index + 1) {
+        out.push_back(slot);
+        hold(slot);
+      }
+      slot = following;
+    }
+  }
+}
+
+void Queue::take_waiting(std::uint32_t credential, std::vector<std::uint32_t>& out) {
+  Lane& lane = lanes_[credential];
+  for (const std::uint32_t each : lane.flows) {
+    while (flows_[each].head != kNone) {
+      out.push_back(flows_[each].head);
+      hold(out.back());
+    }
+  }
+  while (lane.delayed_head != kNone) {
+    out.push_back(lane.delayed_head);
+    hold(out.back());
+  }
+}
+
+void Queue::cancel_ids(std::span<const std::uint64_t> ids, std::vector<std::uint32_t>& out) {
+  std::vector<std::uint64_t> sorted(ids.begin(), ids.end());
+  std::sort(sorted.begin(), sorted.end());
+  for (std::uint32_t slot = 0; slot < fresh_; ++slot) {
+    const PushState state = metas_[slot].state;
+    if (state != PushState::queued && state != PushState::delayed) continue;
+    if (!std::binary_search(sorted.begin(), sorted.end(), records_[slot].id)) continue;
+    out.push_back(slot);
+    hold(slot);
+  }
+}
+
+}  // namespace tocsin::dispatch

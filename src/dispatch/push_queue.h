@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+// Queue: every push inside a shard, and the order in which those that wait may go.
+//
+// Waiting pushes stand in flows, one per (credential, topic, group, priority class). A credential's classes are served
+// by weight (urgent 16, normal 4, bulk 1 while all have work, so that none starves), the flows of a class in turn. Flows
+// of a paused group, or of one whose rate allows nothing now, stand aside. A push that must wait for its time is delayed:
+// in no flow, but counted as waiting. Deadlines and delays are ticks on one wheel.
+//
+// Pushes of a coalescing template have a key (topic, token, and collapse id where that counts); a newer one supersedes
+// those of its key that wait, takes the place in line where it can, and once accepted also those that come back to wait.
+//
+// Threads: one at a time. Ownership: slots are the caller's between insert() and finish(); a slot that the queue hands
+// out as superseded, expired or cancelled is `held` until finish(). Bounds: pushes_max slots; one small record per flow that
+// ever was; nothing is allocated per push once those exist.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "dispatch/coalesce_index.h"
+#include "dispatch/record.h"
+#include "dispatch/timer_wheel.h"
+
+namespace tocsin::dispatch {
+
+enum class PushState : std::uint8_t { free, queued, delayed, in_flight, held };
+
+class Queue {
+ public:
+  static constexpr std::uint32_t kNone = 0xffffffff;
+
+  // What changes while a push lives, beside its record. The first part is the shard's, the rest the queue's own.
+  struct Meta {
+    std::int64_t sent_mono_ns = 0;    // last attempt
+    std::uint16_t attempts = 0;
+    std::uint16_t last_status = 0;    // of an answer that asked for another try
+    Reason last_reason = Reason::none;
+    std::uint8_t delays = 0;          // long waits it has had
+    bool maybe_processed : 1 = false; // an attempt's fate is unknown
+    bool doubled : 1 = false;         // and it was written again after that
+    bool rebound : 1 = false;         // was sent again because a connection was bound to another key
+    bool owes : 1 = false;            // a retry that the budget has not let go yet
+    bool keyed : 1 = false;           // in the coalesce index
+    bool by_collapse : 1 = false;     // its key has the collapse id
+    bool outdone : 1 = false;         // in flight, and a newer one of its key was accepted: superseded_by
+
+    PushState state = PushState::free;
+    std::uint32_t topic = 0;
+    std::uint32_t next = kNone;       // in its flow, among the delayed, or in the free list
+    std::uint32_t prev = kNone;
+    std::uint32_t older = kNone;      // of the same key
+    std::uint32_t newer = kNone;
+    Tick due = kTickNone;             // in the wheel
+    WheelLink wheel;
+    std::uint64_t superseded_by = 0;
+  };
+
+  struct Superseded {
+    std::uint32_t slot = 0;
+    std::uint64_t by = 0;
+    bool accepted = false;  // because the newer one was accepted
+  };
+
+  Queue(std::uint32_t pushes_max, std::uint64_t seed);
+  Queue(const Queue&) = delete;
+  Queue& operator=(const Queue&) = delete;
+
+  PushRecord& record(std::uint32_t slot) { return records_[slot]; }
+  Meta& meta(std::uint32_t slot) { return metas_[slot]; }
+
+  void add_credential() { lanes_.emplace_back(); }
+  void add_group(bool paced) { groups_.emplace_back().paced = paced; }
+
+  // Takes a push in; there is room (asserted). Equal numbers, equal topics.
+  std::uint32_t insert(const PushRecord& record, std::uint32_t topic, bool coalesce, bool by_collapse_id,
+                       std::vector<Superseded>& superseded);
+
+  // The push of this credential that goes next, now in_flight; kNone if none may.
+  std::uint32_t pop(std::uint32_t credential);
+  bool has_ready(std::uint32_t credential) const;
+  // It was not written after all: back to the front. Of several, the last one popped first.
+  void unpop(std::uint32_t slot);
+  // In flight, back to wait: to the front, or delayed. False: it is superseded instead, and held.
+  bool requeue(std::uint32_t slot, Tick not_before, std::uint64_t& by, bool& accepted);
+  // Popped, but not to go before this tick.
+  void delay(std::uint32_t slot, Tick not_before);
+  // Takes it out of wherever it is, to be ended.
+  void hold(std::uint32_t slot);
+  // It has ended. Accepted: those of its key that are older and wait are superseded.
+  void finish(std::uint32_t slot, bool accepted, std::vector<Superseded>& superseded);
+
+  // Delayed pushes whose tick has come are queued; those whose deadline has come are held and appended.
+  void advance(Tick now, std::vector<std::uint32_t>& expired);
+  Tick next_due() const { return wheel_.next_due(); }
+
+  void set_group_paused(std::uint32_t group, bool paused);
+  void set_group_paced(std::uint32_t group, bool paced);
+  void grant_group(std::uint32_t group, std::uint32_t count);
+  bool group_cancelled(std::uint32_t group) const { return groups_[group].cancelled; }
+  // For good; what waits is held and appended.
+  void cancel_group(std::uint32_t group, std::vector<std::uint32_t>& out);
+  // Groups that have something queued and may send nothing for their rate: (group, queued). Appends.
+  void wanting_groups(std::vector<std::pair<std::uint32_t, std::uint32_t>>& out);
+
+  // All that wait of a credential, held, in the order of their lines. Appends.
+  void take_waiting(std::uint32_t credential, std::vector<std::uint32_t>& out);
+  // Those that wait and have one of these ids, held. Looks at every slot once. Appends.
+  void cancel_ids(std::span<const std::uint64_t> ids, std::vector<std::uint32_t>& out);
+
+  std::uint32_t waiting(std::uint32_t credential) const { return lanes_[credential].waiting; }
+  std::uint32_t waiting() const { return waiting_; }
+  std::uint32_t delayed() const { return delayed_; }
+  std::uint32_t in_use() const { return in_use_; }
+
+ private:
+  static constexpr std::size_t kClasses = 3;
+
+  struct Flow {
+    std::uint32_t credential = 0;
+    std::uint32_t group = 0;  // handle: 0 is none
+    std::uint8_t priority_class = 0;
+    bool in_ring = false;
+    std::uint32_t head = kNone;
+    std::uint32_t tail = kNone;
+    std::uint32_t count = 0;
+    std::uint32_t ring_next = kNone;  // circular, among the credential's flows of its class that may send
+    std::uint32_t ring_prev = kNone;
+  };
+  struct Lane {  // a credential's
+    std::array<std::uint32_t, kClasses> rings{kNone, kNone, kNone};
+    std::array<std::uint8_t, kClasses> credit{};
+    std::uint32_t waiting = 0;
+    std::uint32_t delayed_head = kNone;
+    std::vector<std::uint32_t> flows;
+  };
+  struct Group {
+    bool paced = false;
+    bool paused = false;
+    bool cancelled = false;
+    bool listed = false;  // in starved_
+    std::uint32_t allowance = 0;
+    std::uint32_t queued = 0;
+    std::vector<std::uint32_t> flows;
+    bool may_send() const { return !paused && (!paced || allowance != 0); }
+  };
+  struct FlowKey {
+    std::uint64_t high = 0;  // credential, topic
+    std::uint64_t low = 0;   // group, class
+    bool operator==(const FlowKey&) const = default;
+  };
+  struct FlowHash {
+    std::size_t operator()(const FlowKey& key) const;
+  };
+  struct Links {
+    Meta* metas;
+    WheelLink& link(std::uint32_t slot) const { return metas[slot].wheel; }
+    Tick& due(std::uint32_t slot) const { return metas[slot].due; }
+  };
+
+  std::uint32_t acquire();
+  std::uint32_t flow_of(std::uint32_t slot);
+  bool eligible(const Flow& flow) const { return flow.group == 0 || groups_[flow.group - 1].may_send(); }
+  void enter_ring(std::uint32_t index);
+  void leave_ring(std::uint32_t index);
+  void refresh_group(Group& group);
+  void link_back(std::uint32_t flow, std::uint32_t slot);
+  void link_front(std::uint32_t flow, std::uint32_t slot);
+  void took_in(std::uint32_t flow, std::uint32_t slot);
+  void unlink(std::uint32_t flow, std::uint32_t slot);
+  void add_delayed(std::uint32_t slot, Tick not_before);
+  void remove_delayed(std::uint32_t slot);
+  void watch_deadline(std::uint32_t slot);
+  std::uint32_t supersede_older(std::uint32_t slot, std::vector<Superseded>& superseded);
+  CoalesceKey key_of(std::uint32_t slot) const;
+  void leave_chain(std::uint32_t slot);
+
+  std::uint64_t seed_;
+  std::uint32_t pushes_max_;
+  std::unique_ptr<PushRecord[]> records_;
+  std::unique_ptr<Meta[]> metas_;
+  std::uint32_t free_ = kNone;
+  std::uint32_t fresh_ = 0;  // slots never used yet start here, so that untouched memory stays untouched
+  std::uint32_t in_use_ = 0;
+  std::uint32_t waiting_ = 0;
+  std::uint32_t delayed_ = 0;
+  std::vector<Lane> lanes_;
+  std::vector<Group> groups_;
+  std::vector<Flow> flows_;
+  std::unordered_map<FlowKey, std::uint32_t, FlowHash> flow_index_;
+  FlowKey last_key_;
+  std::uint32_t last_flow_ = kNone;
+  std::vector<std::uint32_t> starved_;
+  CoalesceIndex index_;
+  TimerWheel<Links> wheel_;
+};
+
+}  // namespace tocsin::dispatch

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// Retries: when, how many, and how a connection is taken back into use after an outage.
+//
+// Threads: one at a time. Time and chance come in. Source: Apple, "Handling notification responses from APNs" (the
+// classes stand in apns/reasons.h).
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "apns/reasons.h"
+#include "base/now.h"
+#include "base/prng.h"
+
+namespace tocsin::dispatch {
+
+// How long a push waits before it is tried again. `how_often`: delays it has had already. later_ns: the first long
+// wait of Retry::later (its very first is short: another connection may do).
+std::int64_t retry_delay_ns(apns::Retry how, unsigned how_often, std::int64_t later_ns, base::Prng& chance);
+
+// Retries may not become the load. Each first attempt adds a tenth of a retry, each accepted push two (so that what piled
+// up in an outage goes out at a growing rate once answers are good), and 10 a second come in any case.
+class RetryBudget {
+ public:
+  void first_attempt() { add(0.1); }
+  void accepted() { add(2); }
+  bool spend(std::int64_t now) {
+    if (now > filled_at_) {
+      add(static_cast<double>(now - filled_at_) * (kPerSecond / static_cast<double>(base::kSecond)));
+      filled_at_ = now;
+    }
+    if (left_ < 1) return false;
+    left_ -= 1;
+    return true;
+  }
+
+ private:
+  static constexpr double kPerSecond = 10;
+  static constexpr double kMost = 1000;
+  void add(double amount) { left_ = std::min(left_ + amount, kMost); }
+
+  double left_ = 100;
+  std::int64_t filled_at_ = 0;
+};
+
+// After an outage a connection begins with few requests in flight; each accepted push allows one more, which doubles
+// them with every round trip, until that no longer limits anything.
+class Ramp {
+ public:
+  void start() { limit_ = 32; }
+  bool active() const { return limit_ != 0; }
+  std::uint32_t limit() const { return limit_; }
+  void good_answer() {
+    if (++limit_ >= 4096) limit_ = 0;
+  }
+
+ private:
+  std::uint32_t limit_ = 0;
+};
+
+}  // namespace tocsin::dispatch

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+// A credential's life: added, replaced, rolled, paused, stopped, removed; its provider token; the alarm.
+#include <algorithm>
+#include <utility>
+
+#include "apns/provider_token.h"
+#include "base/assertion.h"
+#include "dispatch/shard.h"
+
+namespace tocsin::dispatch {
+namespace {
+
+constexpr std::int64_t kTokenChangeMinNs = apns::kTokenChangeMinS * base::kSecond;
+constexpr std::int64_t kTokenAgeMaxNs = apns::kTokenAgeMaxS * base::kSecond;
+
+}  // namespace
+
+std::uint32_t Shard::find_reach(const CredentialConfig& config) {
+  std::string key = config.host + ' ' + std::to_string(config.port) + ' ' + std::to_string(config.alternate_port) + ' ' +
+                    config.proxy_host + ' ' + std::to_string(config.proxy_port);
+  const auto [found, fresh] = reach_index_.try_emplace(std::move(key), static_cast<std::uint32_t>(reaches_.size()));
+  if (fresh) {
+    ReachOptions options;
+    options.port = config.port;
+    options.alternate_port = config.alternate_port;
+    options.backoff_min_ns = config.backoff_min_ns;
+    options.backoff_max_ns = config.backoff_max_ns;
+    reaches_.push_back(std::make_unique<Reach>(options));
+  }
+  return found->second;
+}
+
+void Shard::add_credential(const Event& event) {
+  TOCSIN_ASSERT(event.index == credentials_.size() && event.index < options_.credentials_max);
+  Credential& credential = credentials_.emplace_back();
+  credential.config = event.credential;
+  credential.reach = find_reach(*event.credential);
+  credential.allowance.paced = event.credential->paced;
+  queue_.add_credential();
+}
+
+void Shard::replace_credential(const Event& event) {
+  Credential& credential = credentials_[event.index];
+  if (credential.removed) return;
+  // Connections keep the Reach they were dialled through until they are gone; see Connection::reach.
+  credential.config = event.credential;
+  credential.reach = find_reach(*event.credential);
+  credential.token_iat_s = credential.token_asked_iat_s = credential.token_retry_mono_ns = 0;
+  credential.authorization.clear();
+  credential.tokens_expired = 0;
+  roll_credential(event.index, Mark::credential_replaced);
+  resume_credential(event.index);
+  log(LogLevel::info, "credential_replaced", credential.config->name + ": new connections use the new version");
+}
+
+void Shard::roll_credential(std::uint32_t index, Mark why) {
+  Credential& credential = credentials_[index];
+  if (credential.removed) return;
+  ++credential.version;
+  mark(why);
+  bool any = false;
+  for (const base::Handle handle : credential.connections) {
+    const ConnectionState state = connections_[handle].state;
+    any |= state != ConnectionState::closing && state != ConnectionState::draining;
+  }
+  credential.renewing = any;
+  activate(index);
+}
+
+void Shard::resume_credential(std::uint32_t index) {
+  Credential& credential = credentials_[index];
+  credential.paused = credential.alarmed = credential.stopped = credential.gave_up = false;
+  credential.stop_reason = Reason::none;
+  credential.answers = credential.bad_tokens = 0;
+  credential.failures = credential.same_cause = 0;
+  credential.tokens_expired = 0;
+  credential.last_cause = tls::Cause::none;
+  credential.next_dial_mono_ns = 0;
+  if (credential.unreachable_since_mono_ns != base::kNever) credential.unreachable_since_mono_ns = now_.mono_ns;
+  mark_changed(credential);
+  activate(index);
+}
+
+void Shard::remove_credential(std::uint32_t index) {
+  Credential& credential = credentials_[index];
+  if (std::exchange(credential.removed, true)) return;
+  mark(Mark::credential_removed);
+  mark_changed(credential);
+  credential.renewing = false;
+  fail_waiting(index, End::returned, Reason::credential_removed, {});
+  const std::vector<base::Handle> handles = credential.connections;
+  for (const base::Handle handle : handles) retire(handle, connections_[handle]);
+}
+
+// Refused for good as far as we can know: dialling on or sending on would only be held against us.
+void Shard::stop_credential(std::uint32_t index, Reason reason, std::string text) {
+  Credential& credential = credentials_[index];
+  if (credential.stopped) return;
+  credential.stopped = true;
+  credential.stop_reason = reason;
+  credential.last_error = std::move(text);
+  credential.renewing = false;
+  mark(Mark::credential_stopped);
+  mark_changed(credential);
+  log(LogLevel::error, "credential_stopped",
+      credential.config->name + " is stopped: " + credential.last_error + " Replace the credential or resume it.");
+  activate(index);
+}
+
+// A wrong environment shows as BadDeviceToken for nearly every token. Burning the fleet's tokens against it, and the
+// connection's standing with APNs, is what the alarm is for.
+void Shard::count_answer(std::uint32_t index, Reason reason) {
+  Credential& credential = credentials_[index];
+  const CredentialConfig& config = *credential.config;
+  if (config.bad_tokens_share <= 0) return;
+  ++credential.answers;
+  if (reason == Reason::bad_device_token) ++credential.bad_tokens;
+  if (credential.answers < config.bad_tokens_least) return;
+  const double share = static_cast<double>(credential.bad_tokens) / static_cast<double>(credential.answers);
+  const unsigned answers = std::exchange(credential.answers, 0);
+  const unsigned bad = std::exchange(credential.bad_tokens, 0);
+  if (share < config.bad_tokens_share || credential.alarmed) return;
+  credential.alarmed = true;
+  credential.last_error = std::to_string(bad) + " of the last " + std::to_string(answers) +
+                          " answers were BadDeviceToken: the tokens are most likely of the other environment.";
+  mark(Mark::credential_alarmed);
+  mark_changed(credential);
+  log(LogLevel::error, "credential_alarmed",
+      config.name + " is paused: " + credential.last_error + " Check the endpoint (production or sandbox), then resume.");
+}
+
+bool Shard::ready_token(std::uint32_t index, Connection& connection) {
+  Credential& credential = credentials_[index];
+  if (!credential.config->provider_tokens) return true;
+  // A connection of an older version goes on with what it has, as long as that lives.
+  if (connection.version == credential.version) {
+    // The clock's grid says which token is due; a clock that stepped back brings no older one while ours is young.
+    const std::int64_t due_iat_s = apns::grid_iat(now_.wall_ns);
+    const bool have = credential.token_iat_s != 0;
+    const bool stale = !have || due_iat_s > credential.token_iat_s || token_age_ns(credential) >= kTokenAgeMaxNs;
+    if (stale && due_iat_s != credential.token_iat_s && credential.token_asked_iat_s != due_iat_s &&
+        now_.mono_ns >= credential.token_retry_mono_ns) {
+      credential.token_asked_iat_s = due_iat_s;
+      act(ActionKind::need_token, {}, index).token_iat_s = due_iat_s;
+    }
+    const bool turn = connection.token_iat_s == 0 || (credential.token_iat_s != connection.token_iat_s &&
+                                                      now_.mono_ns >= connection.token_turn_mono_ns);
+    if (turn && have && token_age_ns(credential) < kTokenAgeMaxNs) take_token(credential, connection);
+  }
+  if (connection.token_iat_s == 0) {
+    mark(Mark::token_awaited);
+    return false;
+  }
+  return now_.mono_ns < connection.token_over_mono_ns;
+}
+
+void Shard::take_token(const Credential& credential, Connection& connection) {
+  if (connection.token_iat_s != 0) mark(Mark::token_turned);
+  connection.token_iat_s = credential.token_iat_s;
+  connection.token_over_mono_ns = now_.mono_ns + kTokenAgeMaxNs - token_age_ns(credential);
+  // Connections turn at different moments within the time that Apple allows: at the worst this one's token is 30
+  // minutes old now, and 52 when it turns.
+  connection.token_turn_mono_ns =
+      now_.mono_ns + kTokenChangeMinNs + base::kSecond +
+      static_cast<std::int64_t>(prng_.below(static_cast<std::uint64_t>(120 * base::kSecond)));
+  connection.prepared.clear();
+  ++counters_.token_turns;
+}
+
+void Shard::on_token(const Event& event) {
+  Credential& credential = credentials_[event.index];
+  if (event.token_iat_s != credential.token_asked_iat_s) return;  // of a version that was replaced
+  credential.token_asked_iat_s = 0;
+  if (event.kind == EventKind::token_failed) {
+    credential.token_retry_mono_ns = now_.mono_ns + 5 * base::kSecond;
+    note_deadline(credential.token_retry_mono_ns);
+    credential.last_error = std::string(event.text);
+    mark_changed(credential);
+    log(LogLevel::error, "provider_token_failed", credential.config->name + ": " + credential.last_error);
+    return;
+  }
+  credential.token_iat_s = event.token_iat_s;
+  credential.token_age_at_ns = now_.wall_ns - event.token_iat_s * base::kSecond;
+  credential.token_had_mono_ns = now_.mono_ns;
+  credential.authorization.assign("bearer ").append(event.text);
+  activate(event.index);
+}
+
+}  // namespace tocsin::dispatch

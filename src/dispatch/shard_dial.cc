@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+// From nothing to a TCP connection (through a proxy's tunnel, if there is one), and what a failure on the way means.
+#include <algorithm>
+#include <utility>
+
+#include "base/assertion.h"
+#include "dispatch/shard.h"
+
+namespace tocsin::dispatch {
+namespace {
+
+// Causes that another dial will not cure: the same one three times in a row ends the trying at once.
+bool definite(tls::Cause cause) {
+  switch (cause) {
+    case tls::Cause::not_tls:
+    case tls::Cause::untrusted:
+    case tls::Cause::certificate_expired:
+    case tls::Cause::name_mismatch:
+    case tls::Cause::no_alpn:
+    case tls::Cause::own_certificate_refused:
+    case tls::Cause::own_configuration: return true;
+    default: return false;
+  }
+}
+constexpr unsigned kDefiniteFailuresMax = 3;
+
+}  // namespace
+
+Action& Shard::act(ActionKind kind, base::Handle handle, std::uint32_t credential) {
+  Action& action = out_->actions.emplace_back();
+  action.kind = kind;
+  action.handle = handle.value;
+  action.credential = credential;
+  return action;
+}
+
+void Shard::start_dial(std::uint32_t credential_index) {
+  Credential& credential = credentials_[credential_index];
+  const base::Handle handle = connections_.acquire();
+  if (!handle) {
+    if (shed_idle()) mark(Mark::shed);
+    credential.next_dial_mono_ns = now_.mono_ns + 10 * base::kMillisecond;
+    note_deadline(credential.next_dial_mono_ns);
+    return;
+  }
+  const CredentialConfig& config = *credential.config;
+  Connection& connection = connections_[handle];
+  connection.credential = credential_index;
+  connection.version = credential.version;
+  connection.reach = credential.reach;
+  move(connection, ConnectionInput::dial);
+  connection.dial_open = connection.reach_open = true;
+  connection.stage_deadline_mono_ns = now_.mono_ns + config.connect_timeout_ns;
+  note_deadline(connection.stage_deadline_mono_ns);
+  credential.connections.push_back(handle);
+  mark_changed(credential);
+  Reach& reach = *reaches_[connection.reach];
+  const std::uint16_t before = reach.port();
+  connection.port = reach.dial_started(now_.mono_ns);
+  if (connection.port != before) {
+    mark(Mark::port_changed);
+    log(LogLevel::warning, "port_changed", config.name + ": trying " + config.host + " on port " +
+                                               std::to_string(connection.port) + " instead of " + std::to_string(before));
+  }
+  Action& resolve = act(ActionKind::resolve, handle, credential_index);
+  resolve.name = config.proxy_host.empty() ? config.host : config.proxy_host;
+  resolve.port = config.proxy_host.empty() ? connection.port : config.proxy_port;
+  connection.config = credential.config;  // `name` lives as long
+}
+
+void Shard::on_resolved(base::Handle handle, Connection& connection, std::span<const base::Address> addresses) {
+  if (connection.state != ConnectionState::resolving) return;  // it timed out meanwhile
+  TOCSIN_ASSERT(!addresses.empty());
+  move(connection, ConnectionInput::resolved);
+  Reach& reach = *reaches_[connection.reach];
+  const Reach::Choice choice = reach.choose(addresses, now_.mono_ns, prng_);
+  connection.address = addresses[choice.index];
+  connection.others_fresh = choice.others_fresh;
+  connection.address_used = true;
+  reach.address_used(connection.address, 1);
+  act(ActionKind::dial, handle, connection.credential).address = connection.address;
+}
+
+void Shard::on_dialled(base::Handle handle, Connection& connection) {
+  if (connection.state != ConnectionState::dialling) return;  // it timed out meanwhile
+  const CredentialConfig& config = *connection.config;
+  if (config.proxy_host.empty()) return start_tls(handle, connection);
+  move(connection, ConnectionInput::proxied);
+  connection.tunnel = std::make_unique<TunnelAnswer>();
+  connection.wire[1 - connection.sending_index].append(
+      base::as_bytes(connect_request(config.host, connection.port, config.proxy_authorization)));
+  if (!connection.sending) start_send(handle, connection);
+}
+
+void Shard::on_tunnel(base::Handle handle, Connection& connection, base::ByteView bytes) {
+  counters_.bytes_received += bytes.size();
+  std::size_t used = 0;
+  const TunnelAnswer::State state = connection.tunnel->feed(bytes, used);
+  if (state == TunnelAnswer::State::more) return;
+  if (state == TunnelAnswer::State::refused) {
+    mark(Mark::tunnel_refused);
+    const bool for_good = connection.tunnel->definite();
+    std::string text = connection.tunnel->text();
+    connection.tunnel.reset();
+    lose(handle, connection, for_good ? tls::Cause::own_configuration : tls::Cause::none, std::move(text));
+    return;
+  }
+  connection.tunnel.reset();
+  start_tls(handle, connection);
+  if (used < bytes.size() && connections_.find(handle) != nullptr) on_received(handle, connection, bytes.subspan(used));
+}
+
+void Shard::on_dial_failed(base::Handle handle, Connection& connection, std::string_view text) {
+  if (connection.state == ConnectionState::dialling && connection.others_fresh) {
+    // Another address of the same name may do; it is tried at once, after a fresh query.
+    Credential& credential = credentials_[connection.credential];
+    Reach& reach = *reaches_[connection.reach];
+    reach.address_failed(connection.address, now_.mono_ns);
+    reach.dial_failed(now_.mono_ns, connection.port, false, prng_);
+    connection.reach_open = false;
+    mark(Mark::dial_next_address);
+    log(LogLevel::warning, "address_failed", credential.config->name + ": " + std::string(text) + "; trying another address");
+    credential.last_error = std::string(text);
+    credential.next_dial_mono_ns = now_.mono_ns;
+    begin_close(handle, connection, ConnectionInput::fail);
+    return;
+  }
+  if (connection.state != ConnectionState::dialling && connection.state != ConnectionState::resolving) return;
+  lose(handle, connection, tls::Cause::none, std::string(text));
+}
+
+void Shard::on_dial_deferred(base::Handle handle, Connection& connection, bool connections) {
+  if (connection.state != ConnectionState::resolving) return;
+  Credential& credential = credentials_[connection.credential];
+  if (connections && shed_idle()) mark(Mark::shed);
+  // Not a failure: the budget is the process's. A few milliseconds of jitter keep shards from asking in step.
+  credential.next_dial_mono_ns =
+      now_.mono_ns + 5 * base::kMillisecond +
+      static_cast<std::int64_t>(prng_.below(static_cast<std::uint64_t>(20 * base::kMillisecond)));
+  note_deadline(credential.next_dial_mono_ns);
+  connection.dial_open = false;  // it never got one
+  begin_close(handle, connection, ConnectionInput::fail);
+}
+
+// A small random wait, so that what happens to every connection at once does not bring them all back at once.
+void Shard::soon(Credential& credential) {
+  const std::int64_t wait = static_cast<std::int64_t>(
+      prng_.below(static_cast<std::uint64_t>(std::max<std::int64_t>(credential.config->backoff_min_ns, 1))));
+  credential.next_dial_mono_ns = std::max(credential.next_dial_mono_ns, now_.mono_ns + wait);
+}
+
+// The connection that is idle longest makes room for another credential's.
+bool Shard::shed_idle() {
+  base::Handle oldest{};
+  std::int64_t used = base::kNever;
+  connections_.for_each([&](base::Handle handle, Connection& connection) {
+    if (connection.state != ConnectionState::ready || connection.in_flight != 0 || connection.used_mono_ns >= used) return;
+    if (queue_.waiting(connection.credential) != 0) return;
+    oldest = handle;
+    used = connection.used_mono_ns;
+  });
+  if (!oldest) return false;
+  retire(oldest, connections_[oldest]);
+  return true;
+}
+
+void Shard::count_failure(Credential& credential, Connection& connection, tls::Cause cause, std::string text) {
+  ++counters_.dials_failed;
+  if (connection.reach_open) {
+    Reach& reach = *reaches_[connection.reach];
+    if (connection.state == ConnectionState::dialling) reach.address_failed(connection.address, now_.mono_ns);
+    const bool was_down = reach.down();
+    reach.dial_failed(now_.mono_ns, connection.port,
+                      cause != tls::Cause::own_certificate_refused && cause != tls::Cause::own_configuration, prng_);
+    connection.reach_open = false;
+    if (!was_down && reach.down()) {
+      mark(Mark::breaker_opened);
+      log(LogLevel::warning, "endpoint_down",
+          credential.config->authority + " is taken for unreachable: one dial at a time until it answers again");
+    }
+  }
+  if (connection.version != credential.version && credential.renewing) {
+    // Of a version that was replaced meanwhile: says nothing about the new one.
+    soon(credential);
+    credential.last_error = std::move(text);
+    mark_changed(credential);
+    return;
+  }
+  credential.failures = std::min(credential.failures + 1, 30u);
+  credential.same_cause = cause == credential.last_cause ? credential.same_cause + 1 : 1;
+  credential.last_cause = cause;
+  bool other_open = false;
+  for (const base::Handle handle : credential.connections) {
+    const Connection* other = connections_.find(handle);
+    other_open |= other != nullptr && other->state == ConnectionState::ready && other->proven;
+  }
+  if (!other_open) {
+    if (credential.unreachable_since_mono_ns == base::kNever) {
+      const bool goes_on = connection.unreachable_before_mono_ns != base::kNever;
+      credential.unreachable_since_mono_ns = goes_on ? connection.unreachable_before_mono_ns : now_.mono_ns;
+      credential.unreachable_since_wall_ns = goes_on ? connection.unreachable_before_wall_ns : now_.wall_ns;
+      if (!goes_on) {
+        log(LogLevel::warning, "unreachable", credential.config->name + ": " + credential.config->authority +
+                                                  " is unreachable; pushes wait. Cause: " + text);
+      }
+    }
+    if (definite(cause) && credential.same_cause >= kDefiniteFailuresMax) {
+      credential.gave_up = true;
+      if (cause == tls::Cause::own_certificate_refused && !credential.stopped) {
+        stop_credential(connection.credential, Reason::cannot_connect, text);
+      }
+    }
+  }
+  // Full jitter: anywhere between 0 and the doubled bound, so that shards and processes spread out.
+  const CredentialConfig& config = *credential.config;
+  std::int64_t bound = config.backoff_min_ns;
+  for (unsigned i = 1; i < credential.failures && bound < config.backoff_max_ns; ++i) bound *= 2;
+  bound = std::clamp<std::int64_t>(bound, 1, std::max<std::int64_t>(config.backoff_max_ns, 1));
+  credential.next_dial_mono_ns = now_.mono_ns + 1 + static_cast<std::int64_t>(prng_.below(static_cast<std::uint64_t>(bound)));
+  note_deadline(credential.next_dial_mono_ns);
+  log(LogLevel::warning, "dial_failed", config.name + ": " + text);
+  credential.last_error = std::move(text);
+  mark_changed(credential);
+}
+
+void Shard::settle_dial(base::Handle handle, Connection& connection) {
+  if (!connection.dial_open) return;
+  connection.dial_open = false;
+  act(ActionKind::dial_settled, handle, connection.credential);
+}
+
+}  // namespace tocsin::dispatch

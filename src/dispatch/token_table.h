@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a shard remembers of device tokens: those that APNs called unregistered, with its time, and those that it throttled.
+//
+// A token (with its topic) is kept as a fingerprint of 64 bits under a seed: two of a million tokens are taken for one
+// another once in 40 million shards, and nobody can choose tokens that are. Threads: one at a time. Bounds: places given
+// at construction; memory comes as it is needed.
+#pragma once
+
+#include <cstdint>
+#include <unordered_map>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/prng.h"
+#include "dispatch/record.h"
+
+namespace tocsin::dispatch {
+
+std::uint64_t token_fingerprint(std::uint64_t seed, std::uint32_t topic, base::ByteView token);  // never 0
+
+// Open addressing in buckets of one cache line; when a bucket and its neighbour are full at full size, the entry with
+// the earliest 410 time goes.
+class DeadTokens {
+ public:
+  DeadTokens(std::uint32_t places, std::uint64_t seed) : places_(places), seed_(seed) {}
+
+  bool empty() const { return size_ == 0; }
+  std::uint32_t size() const { return size_; }
+
+  // Keeps the later of two times.
+  void add(std::uint32_t topic, base::ByteView token, std::int64_t unregistered_unix_ms);
+  // When it was called unregistered (Unix ms); 0: not known to be.
+  std::int64_t find(std::uint32_t topic, base::ByteView token) const;
+  void remove(std::uint32_t topic, base::ByteView token);
+
+ private:
+  static constexpr std::size_t kBucket = 4;  // entries of 16 bytes
+  struct Entry {
+    std::uint64_t print = 0;
+    std::int64_t ms = 0;
+  };
+  Entry* find_entry(std::uint64_t print);
+  void insert(Entry entry);
+  void grow();
+
+  std::uint32_t places_;
+  std::uint64_t seed_;
+  std::uint32_t size_ = 0;
+  std::vector<Entry> entries_;  // a power of two, or empty
+};
+
+// Throttled tokens (429 TooManyRequests): nothing goes to one before its time.
+class TokenHolds {
+ public:
+  static constexpr std::size_t kMost = 65'536;
+
+  explicit TokenHolds(std::uint64_t seed) : seed_(seed) {}
+
+  bool empty() const { return holds_.empty(); }
+  // kTickNone: free to go.
+  Tick until(std::uint32_t topic, base::ByteView token, Tick now) const;
+  // Holds it for a second, doubling to five minutes with each call, with jitter; answers until when.
+  Tick hold(std::uint32_t topic, base::ByteView token, Tick now, base::Prng& chance);
+  void forget(std::uint32_t topic, base::ByteView token);
+
+ private:
+  struct Hold {
+    Tick until = kTickNone;
+    unsigned times = 0;
+  };
+  std::uint64_t seed_;
+  std::unordered_map<std::uint64_t, Hold> holds_;
+};
+
+}  // namespace tocsin::dispatch

@@ -277,11 +277,6 @@ void Worker::translate(const io::Completion& completion) {
       break;
     }
     case Kind::closed:
-      if (slot.state == SlotState::redialling) {
-        slot.state = SlotState::driver;
-        driver_->dial(slot.handle, slot.address);
-        break;
-      }
       slot = Slot{};
       shared_.connections.give(1);
       add_event(dispatch::EventKind::closed, completion.handle);
@@ -337,27 +332,16 @@ void Worker::perform_resolve(const dispatch::Action& action) {
 
 void Worker::perform_dial(const dispatch::Action& action) {
   Slot& slot = slots_[base::Handle{action.handle}.index()];
-  TOCSIN_ASSERT(slot.handle == action.handle && slot.state != SlotState::idle);
+  TOCSIN_ASSERT(slot.handle == action.handle && slot.state == SlotState::resolving);
+  slot.state = SlotState::driver;
   slot.address = io::Address(action.address);
-  if (slot.state == SlotState::resolving) {
-    slot.state = SlotState::driver;
-    driver_->dial(action.handle, slot.address);
-    return;
-  }
-  // Another address of the same name: the socket of the failed dial goes first.
-  if (slot.state == SlotState::redialling) return;
-  slot.state = SlotState::redialling;
-  driver_->close(action.handle);
+  driver_->dial(action.handle, slot.address);
 }
 
 void Worker::perform_close(const dispatch::Action& action) {
   Slot& slot = slots_[base::Handle{action.handle}.index()];
   if (slot.handle == action.handle && slot.state == SlotState::driver) {
     driver_->close(action.handle);
-    return;
-  }
-  if (slot.handle == action.handle && slot.state == SlotState::redialling) {
-    slot.state = SlotState::driver;  // it is being closed already
     return;
   }
   // Never reached the kernel: still resolving, or the budget was used up.

@@ -84,12 +84,11 @@ class Worker {
   bool at_rest() const { return at_rest_.load(std::memory_order_acquire); }
 
  private:
-  // resolving: or resolved, and not dialled yet. redialling: a dial failed, its socket is being closed, then `address` is dialled.
-  enum class SlotState : std::uint8_t { idle, resolving, driver, redialling };
+  enum class SlotState : std::uint8_t { idle, resolving, driver };  // resolving: or resolved, and not dialled yet
   struct Slot {
     SlotState state = SlotState::idle;
     std::uint64_t handle = 0;
-    io::Address address;
+    io::Address address; // as dialled
     std::string target;  // "api.push.apple.com:443", for people
   };
   struct Resolved {

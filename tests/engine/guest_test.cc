@@ -184,6 +184,18 @@ Ran run(const std::string& command) {
   return ran;
 }
 
+TEST(EmbeddingSamples, DoWhatTheTextSays) {
+  const char* program = std::getenv("TOCSIN_EMBEDDING_SAMPLES");
+  ASSERT_NE(program, nullptr) << "run by meson test, which names the program";
+  char name[] = "/tmp/tocsin-samples-XXXXXX";
+  const std::string directory = ::mkdtemp(name);
+  std::ofstream(directory + "/ca.pem", std::ios::binary) << kit().ca_pem;
+  const Ran ran = run(std::string(program) + " " + directory + "/ca.pem");
+  EXPECT_EQ(ran.code, 0) << ran.output;
+  EXPECT_EQ(ran.output.find("the old certificate stays in use: "), 0u) << ran.output;
+  std::filesystem::remove_all(directory);
+}
+
 TEST(EmbeddingExample, WakesADevice) {
   const char* program = std::getenv("TOCSIN_EMBEDDING_EXAMPLE");
   ASSERT_NE(program, nullptr) << "run by meson test, which names the program";

@@ -40,13 +40,18 @@ def meson_dependencies(root):
 
 
 def example(root):
-    """The program in docs/embedding.md is the one that the tests compile and run."""
+    """The program and the samples in docs/embedding.md are those that the tests compile and run."""
     program = os.path.join(root, "tests", "engine", "embedding_example.cc")
     if not os.path.exists(program):
         return []
     blocks = [body for kind, body in FENCE.findall(source.read(os.path.join(root, "docs", "embedding.md"))) if kind == "cpp"]
-    return [] if source.read(program) in blocks else \
+    bad = [] if source.read(program) in blocks else \
         ["docs/embedding.md: its program is not tests/engine/embedding_example.cc, word by word"]
+    path = os.path.join(root, "tests", "engine", "embedding_samples.cc")
+    samples = source.read(path) if os.path.exists(path) else ""
+    bad += [f"docs/embedding.md: the sample `{body.splitlines()[0]}` is not in tests/engine/embedding_samples.cc, word by word"
+            for body in blocks if body != source.read(program) and body not in samples]
+    return bad
 
 
 def links(root):

@@ -154,6 +154,10 @@ class Papers(Tree):
         self.complains(papers.example, "word by word")
         self.put("docs/embedding.md", "```cpp\nint main() {}\n```\n")
         self.clean(papers.example)
+        self.put("docs/embedding.md", "```cpp\nint main() {}\n```\n```cpp\nint sample();\n```\n")
+        self.complains(papers.example, "embedding_samples.cc")
+        self.put("tests/engine/embedding_samples.cc", "\nint sample();\nint more();\n")
+        self.clean(papers.example)
 
     def test_links(self):
         self.put("README.md", "[a](docs/gone.md)\n")

@@ -257,9 +257,6 @@ Refusal check_template(const TemplateOptions& options) {
   if (Refusal refusal = check_topic(options.push_type, options.topic)) return refusal;
   if (Refusal refusal = check_priority(options.push_type, options.priority)) return refusal;
   if (Refusal refusal = check_expiration(options)) return refusal;
-  if (options.coalesce) {
-    return {"coalesce", Reason::other, "coalesce is reserved and not acted on by this version; leave it false"};
-  }
   switch (options.form) {
     case PayloadForm::fixed: return check_payload(options.push_type, options.payload);
     case PayloadForm::with_part: return check_marked_payload(options.push_type, options.payload);

@@ -137,8 +137,9 @@ void Worker::loop() {
     deliver();
     // The shard is at rest; this worker is once its inbox, looked at after the stop was taken, held nothing more either.
     if (output_.at_rest && stop_taken_before && pushes_.empty()) at_rest_.store(true, std::memory_order_release);
-    // Sleep only if nothing is known to wait: a full inbox batch, raised events, a deadline that has come.
-    more = pushes_.size() == kInboxBatch || !later_.empty() || output_.deadline_mono_ns <= now.mono_ns ||
+    // Sleep only if nothing is known to wait: a full inbox batch, raised events, mail that waits for a look at the inbox, a
+    // deadline that has come.
+    more = pushes_.size() == kInboxBatch || !later_.empty() || !cancels_.empty() || output_.deadline_mono_ns <= now.mono_ns ||
            (output_.at_rest && !at_rest());
   }
 }

@@ -575,7 +575,6 @@ TEST(Checks, Template) {
       {"priority", Reason::bad_priority, [](TemplateOptions& t) { t.priority = 9; }},
       {"push_type", Reason::invalid_push_type, [](TemplateOptions& t) { t.push_type = static_cast<PushType>(11); }},
       {"form", Reason::other, [](TemplateOptions& t) { t.form = static_cast<PayloadForm>(3); }},
-      {"coalesce", Reason::other, [](TemplateOptions& t) { t.coalesce = true; }},
       {"expiration", Reason::bad_expiration_date, [](TemplateOptions& t) { t.has_expiration = true; t.expiration_unix_s = -1; }},
       {"expiration", Reason::bad_expiration_date, [](TemplateOptions& t) { t.has_expiration = true; t.expiration_unix_s = 3600; }},
       {"expiration", Reason::bad_expiration_date, [](TemplateOptions& t) { t.has_expiration = true; t.expiration_unix_s = 1700000000000; }},

@@ -2,6 +2,7 @@
 #include "cli/outputs.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -36,6 +37,8 @@ Result<void> LineWriter::open(const std::string& path, bool append) {
   }
   fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | (append ? O_APPEND : O_TRUNC), 0644);
   if (fd_ < 0) return Error{Code::io, fmt::format("{}: cannot be written: {}", path, std::strerror(errno))};
+  struct stat facts {};
+  if (::fstat(fd_, &facts) == 0 && S_ISREG(facts.st_mode)) written_ = static_cast<std::uint64_t>(facts.st_size);
   buffer_.reserve(kFlushBytes + 64 * 1024);
   return {};
 }
@@ -46,6 +49,7 @@ Result<void> LineWriter::flush() {
     const ssize_t wrote = ::write(fd_, left.data(), left.size());
     if (wrote >= 0) {
       left.remove_prefix(static_cast<std::size_t>(wrote));
+      written_ += static_cast<std::uint64_t>(wrote);
     } else if (errno != EINTR) {
       const int cause = errno;
       buffer_.erase(0, buffer_.size() - left.size());
@@ -60,14 +64,14 @@ std::int64_t latency_ns(const Outcome& outcome) {
   return outcome.sent_unix_ns == 0 ? 0 : std::max<std::int64_t>(0, outcome.ended_unix_ns - outcome.sent_unix_ns);
 }
 
-void append_outcome(const Outcome& outcome, std::string_view token, std::string_view id, std::uint64_t line,
-                    TimeText& time, std::string& out) {
-  out += "{\"id\":";
-  if (id.empty())
-    append_number(static_cast<std::int64_t>(line), out);
+void append_outcome(const Outcome& outcome, const OutcomeOf& of, TimeText& time, std::string& out) {
+  append_number(static_cast<std::int64_t>(of.line), out += "{\"line\":");
+  out += ",\"id\":";
+  if (of.id.empty())
+    append_number(static_cast<std::int64_t>(of.line), out);
   else
-    out += id;
-  out.append(",\"token\":\"").append(token).append("\",\"outcome\":\"").append(end_name(outcome.end)) += '"';
+    out += of.id;
+  out.append(",\"token\":\"").append(of.token).append("\",\"outcome\":\"").append(end_name(outcome.end)) += '"';
   if (outcome.status != 0) append_number(outcome.status, out += ",\"status\":");
   if (outcome.reason != Reason::none) {
     out += ",\"reason\":";
@@ -85,6 +89,7 @@ void append_outcome(const Outcome& outcome, std::string_view token, std::string_
   if (outcome.unregistered_unix_ms != 0) append_number(outcome.unregistered_unix_ms, out += ",\"unregistered_at_ms\":");
   append_number(outcome.attempts, out += ",\"attempts\":");
   if ((outcome.flags & kPossiblyDoubled) != 0) out += ",\"possibly_doubled\":true";
+  if (of.resumed) out += ",\"resumed\":true";
   if (outcome.sent_unix_ns != 0) append_number(latency_ns(outcome) / 1000, out += ",\"latency_us\":");
   out += ",\"at\":\"";
   time.append(outcome.ended_unix_ns, out);

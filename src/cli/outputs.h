@@ -32,18 +32,28 @@ class LineWriter {
   std::string& buffer() { return buffer_; }
   Result<void> flush_if_full() { return buffer_.size() < kFlushBytes ? Result<void>() : flush(); }
   Result<void> flush();
+  int descriptor() const { return fd_; }
+  std::uint64_t written() const { return written_; }  // the file's size after the last flush
 
  private:
   static constexpr std::size_t kFlushBytes = 256 * 1024;
   int fd_ = -1;
+  std::uint64_t written_ = 0;
   std::string path_;
   std::string buffer_;
 };
 
-// Appends {"id":...,"token":"...","outcome":"accepted",...} and a newline. `id` is JSON text; empty: the
-// line's number stands in for it.
-void append_outcome(const Outcome& outcome, std::string_view token, std::string_view id, std::uint64_t line,
-                    TimeText& time, std::string& out);
+// Whose outcome it is, as the input has it.
+struct OutcomeOf {
+  std::uint64_t line = 0;
+  std::string_view token;
+  std::string_view id;   // JSON text; empty: the line's number stands in for it
+  bool resumed = false;  // an earlier part of the run had admitted it and left no outcome
+};
+
+// Appends {"line":17,"id":...,"token":"...","outcome":"accepted",...} and a newline. outcome_scan.h reads it
+// back: the order of the first five keys stays.
+void append_outcome(const Outcome& outcome, const OutcomeOf& of, TimeText& time, std::string& out);
 
 // From the last write to the answer, 0 if it was never written.
 std::int64_t latency_ns(const Outcome& outcome);

@@ -15,6 +15,7 @@
 #include "apns/request.h"
 #include "cli/preflight.h"
 #include "cli/push_run.h"
+#include "cli/run_record.h"
 #include "cli/signals.h"
 #include "cli/summary.h"
 #include "cli/terminal.h"
@@ -51,7 +52,7 @@ Defaults defaults_of(const PushOptions& options, const Preflight& preflight) {
 
 RejectLog reject_log(const PushOptions& options, const Input& input) {
   return RejectLog(input.name(), options.rejects.empty() ? rejects_path_for(options.out) : options.rejects,
-                   options.reading.from_line > 1);
+                   options.reading.from_line > 1 || options.resume);
 }
 
 // --- Checking without sending: --dry-run, and the first pass of --strict.
@@ -215,15 +216,35 @@ int report(const PushOptions& options, const PushRun& run, const Engine& engine,
   return exit_number(code);
 }
 
+int report_all_done(const PushOptions& options) {
+  if (options.json) {
+    SummaryFacts facts;
+    facts.input = options.input;
+    facts.out = options.out;
+    facts.end.resumed = true;
+    fmt::print("{}", summary_json(facts, Exit::done));
+  } else {
+    fmt::print("Nothing was left to send: every line of {} has its final outcome in {}.\n", options.input,
+               options.out);
+  }
+  return exit_number(Exit::done);
+}
+
 int send(const PushOptions& options, Preflight& preflight) {
   timespec begin{};
   clock_gettime(CLOCK_MONOTONIC, &begin);
   auto input = Input::open(options.input, options.reading);
   if (!input.ok()) return fail(Exit::bad_input, input.error().message);
   LineWriter out;
-  if (!options.out.empty()) {
-    if (auto opened = out.open(options.out, options.reading.from_line > 1); !opened.ok())
-      return fail(Exit::failed, opened.error().message);
+  RunRecord record;
+  if (const RunRefusal refusal = open_run(options, preflight.topic, out, record); !refusal.text.empty())
+    return fail(refusal.code, refusal.text);
+  if (record.all_done) return report_all_done(options);
+  if (record.from_line != options.reading.from_line) {
+    InputOptions reading = options.reading;
+    reading.from_line = record.from_line;
+    input = Input::open(options.input, reading);
+    if (!input.ok()) return fail(Exit::bad_input, input.error().message);
   }
   const EngineOptions engine_wanted = engine_options(options);
   auto engine = Engine::start(engine_wanted);
@@ -246,7 +267,7 @@ int send(const PushOptions& options, Preflight& preflight) {
                     [&](const TemplateOptions& wanted) { return (*engine)->add_template(wanted); });
   RejectLog rejects = reject_log(options, **input);
   Progress progress(progress_mode(options));
-  PushRun run({**engine, std::move(*submitter), *credential, **input, preparer, rejects, out, metrics.get(), progress,
+  PushRun run({**engine, std::move(*submitter), *credential, **input, preparer, rejects, out, record, metrics.get(), progress,
                static_cast<std::uint32_t>(engine_wanted.pushes_max)},
               options);
   run.run();

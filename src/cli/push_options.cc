@@ -77,7 +77,7 @@ void add_input(CLI::App& app, PushOptions& o) {
       ->option_text("FORMAT")
       ->group("Input");
   app.add_option("--from-line", o.reading.from_line,
-                 "begin at this line, to continue an interrupted run; --out is then appended to")
+                 "begin at this line; --out is then appended to (to continue a run, --resume knows better)")
       ->check(CLI::PositiveNumber.description(""))
       ->option_text("N")
       ->group("Input");
@@ -220,6 +220,23 @@ void add_reporting(CLI::App& app, PushOptions& o) {
                  "one outcome a line as NDJSON; - is standard output (the summary then goes to standard error)")
       ->option_text("FILE|-")
       ->group(group);
+  app.add_flag("--resume", o.resume,
+               "continue the run whose outcomes are in --out, after whatever ended it: give the same command again")
+      ->group(group);
+  app.add_flag("--retry-failed", o.retry_failed,
+               "with --resume: send again what failed too, and what is unknown unless --policy is at-most-once")
+      ->group(group);
+  app.add_flag("--overwrite", o.overwrite, "begin anew although --out holds a run that is not finished")->group(group);
+  app.add_option("--run-key", o.run_key,
+                 "apns-ids follow from this text and the line's number (default: from a random key, kept beside --out)")
+      ->option_text("TEXT")
+      ->group(group);
+  add_parsed(
+      app, "--sync", [](const std::string& t) { return parse_duration_ms(t); },
+      [&o](std::int64_t ms) { o.sync_ms = ms; },
+      "have outcomes on the disk at the latest after this time; 0: when the system likes")
+      ->option_text("TIME=1s")
+      ->group(group);
   app.add_option("--rejects", o.rejects,
                  "lines that could not be used (default: beside --out, or tocsin-rejects.ndjson)")
       ->option_text("FILE")
@@ -270,6 +287,11 @@ std::string check_relations(const PushOptions& o) {
     return "--strict reads the input twice, which standard input cannot be; give a file, or check it with --dry-run "
            "first";
   }
+  if (o.resume && o.out.empty()) return "--resume needs --out, the file with the outcomes of the run to continue";
+  if (o.resume && o.dry_run) return "--dry-run sends nothing, so there is nothing for it to --resume";
+  if (o.resume && o.overwrite) return "--resume and --overwrite contradict each other; give one of them";
+  if (o.retry_failed && !o.resume) return "--retry-failed goes with --resume";
+  if (o.sync_ms > 3'600'000) return "--sync is at most 1h; 0 leaves it to the system";
   if (o.has_app_payload() && o.push_type && *o.push_type != PushType::alert) {
     return "--alert, --title, --subtitle, --sound and --badge make an alert; --push-type asks for another type";
   }

@@ -55,6 +55,11 @@ struct PushOptions {
   std::string out;
   std::string rejects;
   std::string metrics;
+  bool resume = false;
+  bool overwrite = false;
+  bool retry_failed = false;
+  std::string run_key;          // "": a random one
+  std::int64_t sync_ms = 1000;  // 0: never
   bool strict = false;
   bool dry_run = false;
   bool json = false;

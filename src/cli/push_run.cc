@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/push_run.h"
 
+#include <algorithm>
 #include <cstring>
 #include <ctime>
 #include <utility>
@@ -13,6 +14,8 @@
 
 namespace tocsin::cli {
 namespace {
+
+constexpr std::int64_t kFlushNs = 1'000'000'000;
 
 std::int64_t mono_ns() {
   timespec now{};
@@ -28,8 +31,13 @@ PushRun::PushRun(RunParts parts, const PushOptions& options)
       slots_(parts_.pushes_max),
       pacer_(options.rate),
       arena_(kArenaBytes),
-      outcomes_(kOutcomes) {
+      outcomes_(kOutcomes),
+      watch_(parts_.record.checks) {
   batch_.reserve(kBatch);
+  end_.resumed = parts_.record.resumed;
+  end_.kept = parts_.record.journal != nullptr;
+  if (end_.kept && options.sync_ms != 0)
+    out_sync_ = std::make_unique<Syncer>(parts_.out.descriptor(), parts_.out.path());
 }
 
 PushRun::~PushRun() {
@@ -84,6 +92,11 @@ void PushRun::fill() {
         stop_reading();
         return;
       case InputState::end:
+        if (!watch_.ended()) {
+          end_.input_error =
+              fmt::format("{}: ends before line {}, which the run had read before; --resume needs the same input",
+                          parts_.input.name(), watch_.line());
+        }
         input_done_ = true;
         stop_reading();
         return;
@@ -92,15 +105,34 @@ void PushRun::fill() {
   }
 }
 
-// False: --limit is reached.
+// False: reading has ended.
 bool PushRun::take(const Record& record) {
+  RunRecord& run = parts_.record;
+  if (run.resumed && !recognised(record)) return false;
+  const Fate fate = run.fate(record.line);
+  if (fate == Fate::done) {
+    ++end_.done_before;
+    return taken();
+  }
   Prepared prepared;
   Reject wrong;
   if (!parts_.preparer.prepare(record, prepared, wrong)) {
     reject(wrong);
     return reading_;
   }
-  const std::uint32_t slot = slots_.take(record.line, record.token, record.id);
+  if (run.resumed && run.rejected.get(record.line) != 0) return reading_;  // the engine had refused it
+  if (prepared.apns_id == Uuid{}) prepared.apns_id = apns_id_of(run.key, record.line);
+  const bool again = fate == Fate::doubtful;
+  if (again && options_.policy == Policy::at_most_once) return settle(record, prepared.apns_id);
+  if (run.journal) {
+    if (auto admitted = run.journal->admit(record.line, record.input); !admitted.ok()) {
+      not_sent(record.line);
+      own_error(admitted.error());
+      return false;
+    }
+  }
+  if (again) ++end_.sent_again;
+  const std::uint32_t slot = slots_.take(record.line, record.token, record.id, again);
   TOCSIN_ASSERT(slot != Slots::kNone);
   Push push;
   push.id = slot;
@@ -113,12 +145,50 @@ bool PushRun::take(const Record& record) {
   push.policy = options_.policy;
   push.apns_id = prepared.apns_id;
   batch_.push_back(push);
+  return taken();
+}
+
+// One more for --limit.
+bool PushRun::taken() {
   if (options_.limit != 0 && ++taken_ >= options_.limit) {
     input_done_ = true;
     stop_reading();
     return false;
   }
   return true;
+}
+
+// At most once: what may have been sent is not sent again, and its outcome says so.
+bool PushRun::settle(const Record& record, const Uuid& apns_id) {
+  static constexpr std::string_view kReason = "RunInterrupted";
+  static_assert(kReason.size() <= kReasonTextBytes);
+  Outcome outcome;
+  outcome.end = End::unknown;
+  outcome.reason = Reason::other;
+  outcome.reason_text_bytes = kReason.size();
+  std::memcpy(outcome.reason_text, kReason.data(), kReason.size());
+  outcome.apns_id = apns_id;
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  outcome.ended_unix_ns = now.tv_sec * 1'000'000'000 + now.tv_nsec;
+  ++end_.settled_unknown;
+  tally_.add(outcome);
+  append_outcome(outcome, {record.line, record.token, record.id, true}, time_, parts_.out.buffer());
+  if (auto flushed = parts_.out.flush_if_full(); !flushed.ok()) {
+    own_error(flushed.error());
+    return false;
+  }
+  return taken();
+}
+
+// Whether the input is still the one that the run began with.
+bool PushRun::recognised(const Record& record) {
+  if (watch_.seen(record.line, record.input)) return true;
+  end_.input_error = fmt::format(
+      "{}:{}: is not the line that the run had here before; --resume needs the same input in the same order",
+      parts_.input.name(), record.line);
+  stop_reading();
+  return false;
 }
 
 Bytes PushRun::keep(std::string_view text) {
@@ -133,6 +203,7 @@ Bytes PushRun::keep(std::string_view text) {
 void PushRun::submit() {
   const SubmitResult done = parts_.submitter.submit(std::span(batch_).subspan(next_));
   next_ += done.taken;
+  if (done.taken != 0) handed_line_ = slots_.line(static_cast<std::uint32_t>(batch_[next_ - 1].id));
   end_.submitted += done.taken;
   if (pacer_.on()) pacer_.used(done.taken);
   worked_ = worked_ || done.taken != 0;
@@ -153,11 +224,13 @@ void PushRun::collect(std::size_t count) {
   worked_ = true;
   std::string& out = parts_.out.buffer();
   for (std::size_t i = 0; i < count; ++i) {
-    const Outcome& outcome = outcomes_[i];
+    Outcome& outcome = outcomes_[i];
     const auto slot = static_cast<std::uint32_t>(outcome.id);
+    const bool resumed = slots_.resumed(slot);
+    if (resumed) outcome.flags |= kPossiblyDoubled;
     tally_.add(outcome);
     if (parts_.out.is_open())
-      append_outcome(outcome, slots_.token(slot), slots_.id(slot), slots_.line(slot), time_, out);
+      append_outcome(outcome, {slots_.line(slot), slots_.token(slot), slots_.id(slot), resumed}, time_, out);
     if (outcome.end == End::returned || outcome.reason == Reason::cannot_connect) not_sent(slots_.line(slot));
     slots_.give_back(slot);
   }
@@ -170,6 +243,7 @@ void PushRun::not_sent(std::uint64_t line) {
 }
 
 void PushRun::reject(const Reject& reject) {
+  if (parts_.record.resumed && parts_.record.rejected.get(reject.line) != 0) return;  // said before
   ++end_.input_rejects;
   if (auto added = parts_.rejects.add(reject); !added.ok()) own_error(added.error());
 }
@@ -187,12 +261,55 @@ void PushRun::tick() {
   }
   parts_.progress.tick(facts, now);
   if (parts_.metrics != nullptr) parts_.metrics->publish(tally_);
+  keep_outcomes(now);
   for (const CredentialStats& credential : stats.credentials) {
     if (!credential.gave_up || !reading_) continue;
     // What would be read now would only fail: the rest stays unread, and the run can be continued.
     end_.gave_up = true;
     stop_reading();
   }
+}
+
+// Every second to the system, where the end of this process cannot touch them; every --sync to the disk.
+void PushRun::keep_outcomes(std::int64_t now) {
+  note_synced();
+  const std::int64_t sync_ns = options_.sync_ms * 1'000'000;
+  if (now - kept_ns_ < (out_sync_ ? std::min(kFlushNs, sync_ns) : kFlushNs)) return;
+  if (auto flushed = parts_.out.flush(); !flushed.ok()) return own_error(flushed.error());
+  if (auto flushed = parts_.rejects.flush(); !flushed.ok()) return own_error(flushed.error());
+  kept_ns_ = now;
+  if (!out_sync_ || out_ticket_ != 0 || now - synced_ns_ < sync_ns || parts_.out.written() == out_bytes_) return;
+  out_ticket_ = out_sync_->start();
+  out_bytes_ = parts_.out.written();
+  synced_ns_ = now;
+}
+
+void PushRun::note_synced() {
+  if (out_ticket_ == 0) return;
+  if (auto failed = out_sync_->error(); !failed.ok()) {
+    out_ticket_ = 0;
+    return own_error(failed.error());
+  }
+  if (out_sync_->finished() < out_ticket_) return;
+  out_ticket_ = 0;
+  if (auto noted = parts_.record.journal->outcomes_synced(out_bytes_); !noted.ok()) own_error(noted.error());
+}
+
+// All outcomes are written: how the run ended, and whether anything is left.
+void PushRun::close_journal() {
+  if (!parts_.record.journal) return;
+  RunJournal& journal = *parts_.record.journal;
+  SessionEnd end{false, options_.limit, handed_line_, parts_.out.written()};
+  if (!end_.own_error.empty()) {
+    static_cast<void>(journal.end(end));  // if it cannot be written either, more lines are in doubt, that is all
+    return;
+  }
+  if (out_sync_) {
+    if (auto synced = out_sync_->wait(out_sync_->start()); !synced.ok()) return own_error(synced.error());
+    if (auto noted = journal.outcomes_synced(end.outcomes); !noted.ok()) return own_error(noted.error());
+  }
+  end.done = end_.resume_line == 0 && end_.input_error.empty();
+  if (auto ended = journal.end(end); !ended.ok()) own_error(ended.error());
 }
 
 void PushRun::stop_reading() { reading_ = false; }
@@ -235,7 +352,7 @@ void PushRun::finish() {
   if (const std::string warning = parts_.input.take_warning(); !warning.empty()) say("warning: " + warning);
   if (auto flushed = parts_.out.flush(); !flushed.ok()) own_error(flushed.error());
   if (auto flushed = parts_.rejects.finish(); !flushed.ok()) own_error(flushed.error());
-  if (tally_.outcomes != end_.submitted && end_.own_error.empty()) {
+  if (tally_.outcomes != end_.submitted + end_.settled_unknown && end_.own_error.empty()) {
     end_.own_error =
         fmt::format("{} pushes were taken but {} outcomes came; please report this", end_.submitted, tally_.outcomes);
   }
@@ -243,6 +360,7 @@ void PushRun::finish() {
   const std::uint64_t unread = input_done_ ? 0 : last_line_ + 1;
   end_.resume_line = first_unsent_ != 0 ? first_unsent_ : unread;
   if (first_unsent_ != 0) end_.sent_behind_resume = last_line_ + 1 - first_unsent_ - unsent_;
+  close_journal();
   if (parts_.metrics != nullptr) parts_.metrics->publish(tally_);
   if (stopper_.joinable()) stopper_.join();  // a last write may have failed and begun it
 }

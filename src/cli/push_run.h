@@ -2,8 +2,8 @@
 // PushRun: the loop of `tocsin push`: read, submit, collect, show; one thread does all four in turn.
 //
 // Bounds: the pushes under way are the slots; when they, the engine or the rate allow no more, reading
-// stops, so that memory does not depend on the input's size. Ownership: owns the submitter and the slots;
-// engine, input, preparer and rejects must outlive it.
+// stops, so that memory does not depend on the input's size (--resume: half a byte a line). Ownership: owns
+// the submitter and the slots; engine, input, preparer, rejects and the run's record must outlive it.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +21,7 @@
 #include "cli/push_metrics.h"
 #include "cli/push_options.h"
 #include "cli/rejects.h"
+#include "cli/run_record.h"
 #include "cli/slots.h"
 #include "cli/tally.h"
 
@@ -34,6 +35,7 @@ struct RunParts {
   Preparer& preparer;
   RejectLog& rejects;
   LineWriter& out;       // not open: outcomes are counted only
+  RunRecord& record;
   PushMetrics* metrics;  // may be null
   Progress& progress;
   std::uint32_t pushes_max;
@@ -59,9 +61,15 @@ class PushRun {
 
   void fill();
   bool take(const Record& record);
+  bool taken();
+  bool settle(const Record& record, const Uuid& apns_id);
+  bool recognised(const Record& record);
   void submit();
   void collect(std::size_t count);
   void tick();
+  void keep_outcomes(std::int64_t now);
+  void note_synced();
+  void close_journal();
   void stop_reading();
   void stop_for_signal();
   void begin_stop();
@@ -82,6 +90,12 @@ class PushRun {
   std::size_t arena_used_ = 0;
   std::vector<Outcome> outcomes_;
   TimeText time_;
+  InputWatch watch_;
+  std::unique_ptr<Syncer> out_sync_;  // null: nothing is synced
+  std::uint64_t out_ticket_ = 0;      // of the sync under way, 0: none
+  std::uint64_t out_bytes_ = 0;       // what it covers
+  std::int64_t kept_ns_ = 0;          // last given to the system
+  std::int64_t synced_ns_ = 0;        // last sync begun
   Tally tally_;
   RunEnd end_;
   bool reading_ = true;
@@ -92,6 +106,7 @@ class PushRun {
   std::uint64_t first_unsent_ = 0;  // lowest line that was taken and not sent, 0: none
   std::uint64_t unsent_ = 0;        // how many
   std::uint64_t last_line_ = 0;     // read and judged
+  std::uint64_t handed_line_ = 0;   // highest that the engine took
   bool input_done_ = false;         // nothing is left to read (end, or --limit)
   std::int64_t ticked_ns_ = 0;
 };

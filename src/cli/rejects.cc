@@ -34,7 +34,7 @@ Result<void> RejectLog::finish() {
   if (count_ > kRejectsSaid && !finished_)
     say(fmt::format("... and {} more such lines; all are in {}", format_count(count_ - kRejectsSaid), path_));
   finished_ = true;
-  return writer_.is_open() ? writer_.flush() : Result<void>();
+  return flush();
 }
 
 }  // namespace tocsin::cli

@@ -23,6 +23,7 @@ class RejectLog {
       : input_name_(std::move(input_name)), path_(std::move(path)), append_(append) {}
 
   Result<void> add(const Reject& reject);
+  Result<void> flush() { return writer_.is_open() ? writer_.flush() : Result<void>(); }
   Result<void> finish();  // writes what is buffered and says how many were not shown
 
   std::uint64_t count() const { return count_; }

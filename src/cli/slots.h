@@ -25,12 +25,13 @@ class Slots {
     for (std::uint32_t i = capacity; i-- > 0;) free_.push_back(i);
   }
 
-  std::uint32_t take(std::uint64_t line, std::string_view token, std::string_view id) {
+  std::uint32_t take(std::uint64_t line, std::string_view token, std::string_view id, bool resumed = false) {
     if (free_.empty()) return kNone;
     const std::uint32_t index = free_.back();
     free_.pop_back();
     Slot& slot = slots_[index];
     slot.line = line;
+    slot.resumed = resumed;
     slot.token_bytes = static_cast<std::uint32_t>(token.size());
     slot.text.assign(token).append(id);
     return index;
@@ -41,6 +42,7 @@ class Slots {
   }
 
   std::uint64_t line(std::uint32_t index) const { return slots_[index].line; }
+  bool resumed(std::uint32_t index) const { return slots_[index].resumed; }
   std::string_view token(std::uint32_t index) const {
     return std::string_view(slots_[index].text).substr(0, slots_[index].token_bytes);
   }
@@ -54,6 +56,7 @@ class Slots {
   struct Slot {
     std::uint64_t line = 0;
     std::uint32_t token_bytes = 0;
+    bool resumed = false;
     std::string text;  // token, then id
   };
   std::vector<Slot> slots_;

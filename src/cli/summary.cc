@@ -59,6 +59,7 @@ std::string cause_of(const EngineStats& stats) {
 
 std::string resume_text(const SummaryFacts& f) {
   const RunEnd& e = f.end;
+  if (e.kept) return "not all was sent; continue with the same command and --resume";
   std::string text =
       fmt::format("from line {} on, not all was sent; continue with --from-line {}", e.resume_line, e.resume_line);
   if (e.sent_behind_resume != 0) {
@@ -118,8 +119,13 @@ std::string summary_text(const SummaryFacts& f, Exit code, bool colours) {
     out += row("unusable",
                paint(colours, "31", format_count(f.end.input_rejects)) + " lines of " + f.input + "; see " + f.rejects);
   }
-  if (t.possibly_doubled != 0)
-    out += row("doubled", format_count(t.possibly_doubled) + " possibly: sent again after their connection was lost");
+  const std::uint64_t lost = t.possibly_doubled - std::min(t.possibly_doubled, f.end.sent_again);
+  if (lost != 0)
+    out += row("doubled", format_count(lost) + " possibly: sent again after their connection was lost");
+  if (f.end.sent_again != 0)
+    out += row("doubled", format_count(f.end.sent_again) +
+                              " possibly: sent again, for the run was cut off before their outcome was kept");
+  if (f.end.resumed) out += row("before", format_count(f.end.done_before) + " lines had their final outcome already");
   out += row("time",
              fmt::format("{:.2f} s, {} pushes/s", f.seconds, format_count(static_cast<std::uint64_t>(per_second(f)))));
   if (t.latency_ns.count() != 0) {
@@ -176,6 +182,12 @@ std::string summary_json(const SummaryFacts& f, Exit code) {
   if (f.end.gave_up) j["cause"] = cause_of(f.stats);
   if (!f.end.input_error.empty()) j["input_error"] = f.end.input_error;
   if (!f.end.own_error.empty()) j["error"] = f.end.own_error;
+  j["resumed"] = f.end.resumed;
+  if (f.end.resumed) {
+    j["done_before"] = f.end.done_before;
+    j["sent_again"] = f.end.sent_again;
+    j["settled_unknown"] = f.end.settled_unknown;
+  }
   j["interrupted"] = f.end.interrupted;
   j["resume_line"] = f.end.resume_line == 0 ? nlohmann::ordered_json() : nlohmann::ordered_json(f.end.resume_line);
   j["exit_code"] = exit_number(code);

@@ -65,6 +65,11 @@ struct RunEnd {
   std::uint64_t input_rejects = 0;
   std::uint64_t resume_line = 0;         // 0: nothing is left to send
   std::uint64_t sent_behind_resume = 0;  // lines from resume_line on that would be sent (or refused) again
+  bool resumed = false;                  // --resume; the three below are its own
+  std::uint64_t done_before = 0;         // lines that had their final outcome
+  std::uint64_t sent_again = 0;          // may have been sent before: admitted, without an outcome
+  std::uint64_t settled_unknown = 0;     // the same under at most once: not sent again
+  bool kept = false;                     // --resume can go on from here
   bool interrupted = false;
   bool gave_up = false;     // the endpoint could not be reached
   std::string input_error;  // the file could not be read to its end

@@ -116,7 +116,7 @@ Outcome sample() {
 std::string line_of(const Outcome& outcome, std::string_view id) {
   TimeText time;
   std::string out;
-  append_outcome(outcome, "ab12", id, 17, time, out);
+  append_outcome(outcome, {17, "ab12", id}, time, out);
   EXPECT_TRUE(out.ends_with("}\n"));
   return out;
 }

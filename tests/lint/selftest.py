@@ -248,6 +248,22 @@ class Ledger(Tree):
         self.assertTrue(self.files(doubled, [(a, 2, 0, self.ID), book[0], book[2]]).agree)
         self.assertFalse(self.files(doubled, [(a, 0, 0, self.ID), book[0], book[2]]).agree)
 
+    def test_the_last_outcome_of_a_line_counts(self):
+        token = self.TOKENS[0]
+        book = self.put("book", f'{{"token":"{token}","accepted":1,"rejected":0,"apns_id":"{self.ID}"}}\n')
+        fleet = self.put("fleet", f'{{"id":"x","token":"{token}"}}\n')
+
+        def judged(*ends, line="1"):
+            text = "".join(f'{{"line":{line},"id":"x","token":"{token}","outcome":"{end}","apns_id":"{self.ID}"}}\n' for end in ends)
+            return ledger.compare(fleet, self.put("out", text), book)
+        verdict = judged("returned", "failed", "accepted")
+        self.assertTrue(verdict.agree, verdict.text())
+        self.assertEqual((verdict.outcomes, verdict.ends[0], verdict.ends[3], verdict.ends[7], verdict.replaced), (1, 1, 0, 0, 2))
+        self.assertFalse(judged("accepted", "returned").agree, "a final outcome is final")
+        self.assertFalse(judged("accepted", "accepted").agree)
+        self.assertFalse(judged("returned", "rejected").agree)
+        self.assertFalse(judged("returned").agree)
+
     def test_cut_off_or_odd_file_is_an_error(self):
         fleet = self.put("fleet", '{"token":"aa"}\n')
         for text in ('{"token":"aa","outcome":"accepted"', '{"token":"aa","outcome":"maybe"}\n', "nonsense\n"):

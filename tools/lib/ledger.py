@@ -19,6 +19,9 @@ END_NAMES = [name.decode() for name in ENDS]
 DEVICE = re.compile(rb'"token":"([0-9a-fA-F]+)"')
 OUTCOME = re.compile(rb'"token":"([0-9a-fA-F]+)","outcome":"([a-z]+)"(.*)')
 LEDGER = re.compile(rb'\{"token":\s?"([0-9a-fA-F]+)",\s?"accepted":\s?(\d+),\s?"rejected":\s?(\d+)([^\n]*)')
+LINE = re.compile(rb'\{"line":\s?(\d+)')
+# An outcome of these ends may be followed by another of the same line, when a run was continued.
+REPLACEABLE = {ENDS[name] for name in (b"returned", b"failed", b"unknown")}
 APNS_ID = re.compile(rb'"apns_id":\s?"([0-9a-fA-F-]{36})"')
 
 
@@ -54,6 +57,7 @@ class Verdict:
         self.tokens = 0
         self.outcomes = 0
         self.ends = [0] * len(ENDS)
+        self.replaced = 0
         self.possibly_doubled = 0
         self.ledger_tokens = 0
         self.ledger_accepted = 0
@@ -74,7 +78,7 @@ class Verdict:
     def as_dict(self):
         result = {"devices": self.devices, "tokens": self.tokens, "outcomes": self.outcomes}
         result.update(dict(zip(END_NAMES, self.ends)))
-        result.update(possibly_doubled=self.possibly_doubled, ledger_tokens=self.ledger_tokens,
+        result.update(replaced=self.replaced, possibly_doubled=self.possibly_doubled, ledger_tokens=self.ledger_tokens,
                       ledger_accepted=self.ledger_accepted, ledger_rejected=self.ledger_rejected,
                       apns_ids_compared=self.apns_ids_compared, disagreements=self.disagreements,
                       agree=self.agree, examples=self.examples)
@@ -114,8 +118,13 @@ def read_devices(path, verdict):
 
 
 def read_outcomes(path, counts, verdict):
-    """Adds the outcomes to counts; answers the apns-id of each token that was accepted."""
+    """Adds the outcomes to counts; answers the apns-id of each token that was accepted.
+
+    Of a line with several outcomes (a run that was continued) the last counts.
+    """
     ids = {}
+    replaceable = {}  # line of the input -> (what its last outcome added, its kind, possibly doubled)
+    find_line = LINE.match
     match = OUTCOME.search
     find_id = APNS_ID.search
     unhex = bytes.fromhex
@@ -132,15 +141,29 @@ def read_outcomes(path, counts, verdict):
             raise unreadable(path, line, f"unknown outcome {end!r}")
         verdict.outcomes += 1
         verdict.ends[kind] += 1
+        number = find_line(line) if replaceable or kind in REPLACEABLE else None
+        earlier = replaceable.pop(number[1], None) if number else None
+        if earlier is not None and earlier[0] != key:
+            verdict.disagree(key, f"line {number[1].decode()} has outcomes of two tokens")
+            earlier = None
         count = counts.get(key)
         if count is None:
             verdict.disagree(key, f"has an outcome ({end.decode()}) but was never in the fleet")
             continue
+        if earlier is not None:
+            count -= earlier[1]
+            verdict.outcomes -= 1
+            verdict.replaced += 1
+            verdict.ends[earlier[2]] -= 1
+            verdict.possibly_doubled -= earlier[3]
         doubled = b'"possibly_doubled":true' in rest.replace(b" ", b"") if b"possibly_doubled" in rest else False
+        before = count
         if doubled:
             verdict.possibly_doubled += 1
             count += 1 << SHIFT_UNSURE if kind != 2 else 0
         counts[key] = count + (1 << END_SHIFT[kind])
+        if number and kind in REPLACEABLE:
+            replaceable[number[1]] = (key, counts[key] - before, kind, doubled)
         if kind == 0:
             apns_id = find_id(rest)
             if apns_id:

@@ -12,6 +12,8 @@
 
 #include <fmt/format.h>
 
+#include "cli/outputs.h"
+
 namespace tocsin::cli {
 namespace {
 
@@ -117,9 +119,11 @@ bool parse_outcome_line(std::string_view text, OutcomeLine& out) {
   if (!skip(text, ",\"token\":\"") || !take_word(text, word)) return false;
   if (!skip(text, ",\"outcome\":\"") || !take_word(text, word) || !end_from_name(word, out.end)) return false;
   if (skip(text, ",\"status\":") && !take_number(text, status)) return false;
-  out.unsent = out.end == End::returned;
-  if (out.end == End::failed && skip(text, ",\"reason\":\"") && take_word(text, word))
-    out.unsent = word == reason_name(Reason::cannot_connect);
+  out.unsent = is_unsent(out.end, Reason::none);
+  if (skip(text, ",\"reason\":\"") && take_word(text, word)) {
+    for (const Reason reason : {Reason::cannot_connect, Reason::credential_stopped, Reason::credential_removed})
+      out.unsent = out.unsent || (word == reason_name(reason) && is_unsent(out.end, reason));
+  }
   return true;
 }
 

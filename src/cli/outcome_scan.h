@@ -23,7 +23,7 @@ namespace tocsin::cli {
 struct OutcomeLine {
   std::uint64_t line = 0;
   End end = End::failed;
-  bool unsent = false;  // returned, or failed because no connection could be made
+  bool unsent = false;  // is_unsent()
 };
 
 // Without the line end. False: not a whole outcome.

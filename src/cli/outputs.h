@@ -55,6 +55,14 @@ struct OutcomeOf {
 // back: the order of the first five keys stays.
 void append_outcome(const Outcome& outcome, const OutcomeOf& of, TimeText& time, std::string& out);
 
+// Ends that leave a line to be sent when the run is continued: it was certainly never sent, for want of a
+// connection or a credential, or because the run was stopped.
+constexpr bool is_unsent(End end, Reason reason) {
+  if (end != End::failed) return end == End::returned;
+  return reason == Reason::cannot_connect || reason == Reason::credential_stopped ||
+         reason == Reason::credential_removed;
+}
+
 // From the last write to the answer, 0 if it was never written.
 std::int64_t latency_ns(const Outcome& outcome);
 

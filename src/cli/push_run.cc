@@ -231,7 +231,7 @@ void PushRun::collect(std::size_t count) {
     tally_.add(outcome);
     if (parts_.out.is_open())
       append_outcome(outcome, {slots_.line(slot), slots_.token(slot), slots_.id(slot), resumed}, time_, out);
-    if (outcome.end == End::returned || outcome.reason == Reason::cannot_connect) not_sent(slots_.line(slot));
+    if (is_unsent(outcome.end, outcome.reason)) not_sent(slots_.line(slot));
     slots_.give_back(slot);
   }
   if (auto flushed = parts_.out.flush_if_full(); !flushed.ok()) own_error(flushed.error());

@@ -49,7 +49,7 @@ class RunHistory {
   // A session that admitted lines up to `mark`; with `retry_failed` also those that had ended as failed, and
   // under at least once as unknown.
   void begin_session(std::uint64_t mark, bool retry_failed);
-  // An outcome that this session wrote. `unsent`: returned, or no connection could be made.
+  // An outcome that this session wrote; `unsent`: is_unsent() of outputs.h.
   void outcome(std::uint64_t line, End end, bool unsent);
 
   // Only after the last session's outcomes: what a further session would find.

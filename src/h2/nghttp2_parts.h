@@ -6,8 +6,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <nghttp2/nghttp2.h>
 
@@ -59,6 +61,13 @@ struct OutBody {
 // One DATA frame from nghttp2's hands into `out`; for nghttp2_send_data_callback.
 void append_data_frame(const nghttp2_frame& frame, const std::uint8_t* head, std::size_t length, OutBody& body,
                        base::ByteBuffer& out);
+
+// Appends `frames` (whole ones) to `out`, header blocks cut into HEADERS and CONTINUATION of at most `bytes` each. The
+// frames are this session's own: neither padded nor with a priority.
+void append_split_headers(base::ByteView frames, std::size_t bytes, base::ByteBuffer& out);
+
+// One whole SETTINGS frame, whatever its entries say.
+void append_settings(std::span<const std::pair<std::uint16_t, std::uint32_t>> entries, base::ByteBuffer& out);
 
 // "the server broke HTTP/2 (PROTOCOL_ERROR: DATA: stream_id == 0); ..." `who` is "server" or "client".
 Error violation(const char* who, std::uint32_t error_code, std::string_view detail);

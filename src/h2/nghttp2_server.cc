@@ -24,6 +24,7 @@ struct ServerStream {
   bool block_seen = false; // its request's fields are complete; what follows is trailers
   std::uint32_t list_bytes = 0;
   std::uint64_t body_bytes = 0;
+  std::uint32_t unconsumed = 0;  // of its window: read, and no WINDOW_UPDATE given
 
   struct TextBlock {
     TextBlock* older;
@@ -78,7 +79,26 @@ class Nghttp2Server final : public ServerSession {
   bool respond(std::int32_t stream_id, unsigned status, std::span<const FieldView> fields, base::ByteView body) override;
   void reset(std::int32_t stream_id, std::uint32_t error_code) override;
   void goaway(std::int32_t last_stream_id, std::uint32_t error_code, std::string_view debug) override;
-  void set_streams_max(std::uint32_t streams_max) override;
+  void set_streams_max(std::uint32_t streams_max) override {
+    const std::pair<std::uint16_t, std::uint32_t> entry{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, streams_max};
+    set_settings({&entry, 1});
+  }
+  void inject(base::ByteView frames) override {
+    drain();
+    held_.append(frames);
+  }
+  void set_initial_window(std::uint32_t bytes) override {
+    const std::pair<std::uint16_t, std::uint32_t> entry{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, bytes};
+    set_settings({&entry, 1});
+  }
+  void set_auto_window_update(bool on) override;
+  void set_auto_ping_ack(bool on) override { ping_ack_ = on; }
+  void split_headers(std::size_t bytes) override {
+    drain();  // what is pending goes as it was asked for
+    split_bytes_ = bytes;
+  }
+  void set_settings(std::span<const std::pair<std::uint16_t, std::uint32_t>> entries) override;
+  std::uint64_t pings_seen() const override { return pings_; }
   void write_pending(base::ByteBuffer& out) override;
 
   std::uint32_t open_streams() const override { return open_; }
@@ -104,7 +124,10 @@ class Nghttp2Server final : public ServerSession {
   void on_body(ServerStream& stream, const std::uint8_t* data, std::size_t size);
   void on_frame(const nghttp2_frame& frame);
   void on_closed(std::int32_t id);
+  void on_ping(const nghttp2_ping& frame);
   void on_goaway_sent(const nghttp2_goaway& frame);
+  void consume_stream(ServerStream& stream);
+  void consume_connection();
 
   ServerOptions options_;
   BlockHeap heap_;
@@ -121,6 +144,11 @@ class Nghttp2Server final : public ServerSession {
   std::vector<ServerRequest>* requests_ = nullptr;
   bool client_goaway_ = false;
   bool failed_ = false;
+  bool window_update_ = true;
+  bool ping_ack_ = true;
+  std::size_t unconsumed_ = 0;   // of the connection's window
+  std::size_t split_bytes_ = 0;  // 0: header blocks go as nghttp2 frames them
+  std::uint64_t pings_ = 0;
   std::uint32_t own_goaways_ = 0;  // submitted and not yet sent: any other GOAWAY is nghttp2's verdict on the client
   Error failure_;
 };
@@ -160,8 +188,10 @@ CallbacksPtr Nghttp2Server::callbacks() {
       });
   nghttp2_session_callbacks_set_on_data_chunk_recv_callback(
       made, [](nghttp2_session*, std::uint8_t, std::int32_t id, const std::uint8_t* data, std::size_t size, void* user) {
-        if (ServerStream* stream = self(user).find(id); stream != nullptr && !stream->dropped) {
-          self(user).on_body(*stream, data, size);
+        self(user).unconsumed_ += size;
+        if (ServerStream* stream = self(user).find(id); stream != nullptr) {
+          stream->unconsumed += static_cast<std::uint32_t>(size);
+          if (!stream->dropped) self(user).on_body(*stream, data, size);
         }
         return 0;
       });
@@ -196,6 +226,9 @@ Result<void> Nghttp2Server::begin() {
   const OptionPtr option(made_option);
   // Closed streams are kept for a priority tree that nobody here asks.
   nghttp2_option_set_no_closed_streams(made_option, 1);
+  // Both are ours, so that the mock can leave them out; one WINDOW_UPDATE for a whole receive() is also cheaper.
+  nghttp2_option_set_no_auto_window_update(made_option, 1);
+  nghttp2_option_set_no_auto_ping_ack(made_option, 1);
   // nghttp2 limits RST_STREAM by reading a clock, which a pure room has not; so high, the limit never decides.
   constexpr std::uint64_t kNeverReached = 1ull << 30;
   nghttp2_option_set_stream_reset_rate_limit(made_option, kNeverReached, kNeverReached);
@@ -231,7 +264,12 @@ void Nghttp2Server::drain() {
                                               nghttp2_strerror(static_cast<int>(size)) + "; close this connection"});
       return;
     }
-    held_.append({reinterpret_cast<const std::byte*>(data), static_cast<std::size_t>(size)});
+    const base::ByteView frames(reinterpret_cast<const std::byte*>(data), static_cast<std::size_t>(size));
+    if (split_bytes_ == 0) {
+      held_.append(frames);
+    } else {
+      append_split_headers(frames, split_bytes_, held_);
+    }
   }
 }
 
@@ -258,6 +296,7 @@ Result<void> Nghttp2Server::receive(base::ByteView bytes, std::vector<ServerRequ
   requests_ = &requests;
   const ssize_t read =
       nghttp2_session_mem_recv(session_.get(), reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
+  if (window_update_) consume_connection();
   drain();  // nghttp2's own GOAWAY shows what the client did wrong
   requests_ = nullptr;
   if (read == NGHTTP2_ERR_BAD_CLIENT_MAGIC) {
@@ -322,10 +361,37 @@ void Nghttp2Server::goaway(std::int32_t last_stream_id, std::uint32_t error_code
   if (submitted == 0) ++own_goaways_;
 }
 
-void Nghttp2Server::set_streams_max(std::uint32_t streams_max) {
-  options_.streams_max = streams_max;
-  const nghttp2_settings_entry entry{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, streams_max};
-  nghttp2_submit_settings(session_.get(), NGHTTP2_FLAG_NONE, &entry, 1);
+void Nghttp2Server::set_settings(std::span<const std::pair<std::uint16_t, std::uint32_t>> entries) {
+  std::vector<nghttp2_settings_entry> settings;
+  for (const auto& [id, value] : entries) {
+    settings.push_back({id, value});
+    if (id == NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE) options_.header_list_max = value;
+  }
+  if (nghttp2_submit_settings(session_.get(), NGHTTP2_FLAG_NONE, settings.data(), settings.size()) != 0) {
+    drain();
+    append_settings(entries, held_);
+  }
+}
+
+void Nghttp2Server::set_auto_window_update(bool on) {
+  window_update_ = on;
+  if (!on) return;
+  for (const auto& stream : streams_) {
+    if (stream->id != 0 && !stream->closed) consume_stream(*stream);
+  }
+  consume_connection();
+}
+
+void Nghttp2Server::consume_stream(ServerStream& stream) {
+  if (const std::uint32_t bytes = std::exchange(stream.unconsumed, 0); bytes != 0) {
+    nghttp2_session_consume_stream(session_.get(), stream.id, bytes);
+  }
+}
+
+void Nghttp2Server::consume_connection() {
+  if (const std::size_t bytes = std::exchange(unconsumed_, 0); bytes != 0) {
+    nghttp2_session_consume_connection(session_.get(), bytes);
+  }
 }
 
 ServerStream* Nghttp2Server::find(std::int32_t id) {
@@ -386,11 +452,16 @@ void Nghttp2Server::on_body(ServerStream& stream, const std::uint8_t* data, std:
 
 void Nghttp2Server::on_frame(const nghttp2_frame& frame) {
   if (frame.hd.type == NGHTTP2_GOAWAY) client_goaway_ = true;
+  if (frame.hd.type == NGHTTP2_PING) return on_ping(frame.ping);
   if (frame.hd.type != NGHTTP2_HEADERS && frame.hd.type != NGHTTP2_DATA) return;
   ServerStream* stream = find(frame.hd.stream_id);
   if (stream == nullptr || stream->dropped || stream->complete) return;
   stream->block_seen = true;
-  if ((frame.hd.flags & NGHTTP2_FLAG_END_STREAM) == 0) return;
+  if ((frame.hd.flags & NGHTTP2_FLAG_END_STREAM) == 0) {
+    // Of a stream that has ended nobody needs a window.
+    if (window_update_ && frame.hd.type == NGHTTP2_DATA) consume_stream(*stream);
+    return;
+  }
   stream->complete = true;
   stream->handed = true;
   handed_.push_back(stream);
@@ -405,6 +476,14 @@ void Nghttp2Server::on_closed(std::int32_t id) {
   stream->out.release(heap_);
   --open_;
   if (!stream->handed) recycle(*stream);
+}
+
+void Nghttp2Server::on_ping(const nghttp2_ping& frame) {
+  if ((frame.hd.flags & NGHTTP2_FLAG_ACK) != 0) return;
+  ++pings_;
+  if (ping_ack_ && nghttp2_submit_ping(session_.get(), NGHTTP2_FLAG_ACK, frame.opaque_data) != 0) {
+    fail(violation("client", NGHTTP2_ENHANCE_YOUR_CALM, "more PINGs at once than there is room to answer"));
+  }
 }
 
 void Nghttp2Server::on_goaway_sent(const nghttp2_goaway& frame) {

@@ -10,6 +10,7 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <tocsin/result.h>
@@ -62,6 +63,24 @@ class ServerSession {
 
   // New SETTINGS for the client.
   virtual void set_streams_max(std::uint32_t streams_max) = 0;
+
+  // Faults, for a mock that plays a bad server. All of them hold until the next call of the same name.
+
+  // Raw bytes, in order behind what is pending now. The session's own state learns nothing of them.
+  virtual void inject(base::ByteView frames) = 0;
+  // INITIAL_WINDOW_SIZE for later and open streams; enforced once the client acknowledged it.
+  virtual void set_initial_window(std::uint32_t bytes) = 0;
+  // Off: DATA is read and gives no WINDOW_UPDATE, for the connection nor its streams; on again: what is owed is sent.
+  // Padding, and DATA of streams that are gone, count as consumed either way (nghttp2 does so by itself).
+  virtual void set_auto_window_update(bool on) = 0;
+  // Off: the client's PINGs are counted and never answered.
+  virtual void set_auto_ping_ack(bool on) = 0;
+  // Response header blocks leave as HEADERS and CONTINUATION of at most `bytes` each; 0: as they come.
+  virtual void split_headers(std::size_t bytes) = 0;
+  // One SETTINGS frame with any entries. Values that RFC 9113 section 6.5.2 forbids go out all the same; a client that
+  // acknowledges those is taken to break the rules.
+  virtual void set_settings(std::span<const std::pair<std::uint16_t, std::uint32_t>> entries) = 0;
+  virtual std::uint64_t pings_seen() const = 0;  // without acknowledgements
 
   // Appends everything that may be sent now.
   virtual void write_pending(base::ByteBuffer& out) = 0;

@@ -318,6 +318,179 @@ TEST(ServerSession, Trailers) {
   EXPECT_EQ(raw.seen[0].body, "b");
 }
 
+std::uint64_t granted(const std::vector<Frame>& frames, std::int32_t id) {
+  std::uint64_t bytes = 0;
+  for (const Frame& one : of_type(frames, kWindow)) bytes += one.id == id ? one.word(0) : 0;
+  return bytes;
+}
+
+TEST(ServerFaults, InjectedBytesStandBehindWhatIsPending) {
+  Raw raw = Raw::open();
+  ASSERT_TRUE(raw.feed(headers(1, kGet, true) + headers(3, kGet, true)));
+  const std::string unknown = frame(0xfa, 0x55, 1, "unknown");
+  EXPECT_TRUE(raw.server->respond(1, 200, {}, {}));
+  raw.server->reset(3, 8);  // only submitted
+  raw.server->inject(base::as_bytes(unknown));
+  raw.server->inject(base::as_bytes(std::string_view("\x01\x02", 2)));
+  raw.server->write_pending(raw.out);
+  const std::string bytes = take(raw.out);
+  ASSERT_TRUE(bytes.ends_with(unknown + "\x01\x02"));
+  const auto frames = parse(std::string_view(bytes).substr(0, bytes.size() - 2));
+  ASSERT_EQ(frames.size(), 3u);
+  EXPECT_EQ(frames[0].type, kHeaders);
+  EXPECT_EQ(frames[1].type, kRst);
+  EXPECT_EQ(frames[2].type, 0xfa);
+}
+
+TEST(ServerFaults, WindowUpdatesCanBeWithheld) {
+  Raw raw = Raw::open();
+  raw.server->set_auto_window_update(false);
+  const std::string chunk(10'000, 'x');
+  ASSERT_TRUE(raw.feed(headers(1, kPost, false) + headers(3, kPost, false)));
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(raw.feed(frame(kData, 0, 1, chunk) + frame(kData, i == 2 ? kEndStream : std::uint8_t{0}, 3, chunk)));
+  ASSERT_TRUE(raw.feed(frame(kData, 0, 1, chunk.substr(0, 5000))));
+  EXPECT_TRUE(of_type(raw.written(), kWindow).empty());
+  raw.server->set_auto_window_update(true);
+  auto frames = raw.written();
+  EXPECT_EQ(granted(frames, 0), 65'000u);
+  EXPECT_EQ(granted(frames, 1), 35'000u);
+  EXPECT_EQ(granted(frames, 3), 0u) << "it has ended";
+  // And on from here as before.
+  for (int i = 0; i < 4; ++i) ASSERT_TRUE(raw.feed(frame(kData, 0, 1, chunk)));
+  frames = raw.written();
+  EXPECT_EQ(granted(frames, 0), 40'000u);
+  EXPECT_EQ(granted(frames, 1), 40'000u);
+}
+
+TEST(ServerFaults, AWithheldWindowIsEnforced) {
+  Raw raw = Raw::open();
+  raw.server->set_auto_window_update(false);
+  ASSERT_TRUE(raw.feed(headers(1, kPost, false)));
+  for (int i = 0; i < 6; ++i) ASSERT_TRUE(raw.feed(frame(kData, 0, 1, std::string(10'000, 'x'))));
+  EXPECT_FALSE(raw.feed(frame(kData, 0, 1, std::string(10'000, 'x'))));
+  const auto frames = of_type(raw.written(), kGoaway);
+  ASSERT_EQ(frames.size(), 1u);
+  EXPECT_EQ(frames[0].word(4), 3u) << "FLOW_CONTROL_ERROR";
+}
+
+TEST(ServerFaults, InitialWindowOfLaterAndOpenStreams) {
+  Raw raw = Raw::open();
+  ASSERT_TRUE(raw.feed(headers(1, kPost, false)));
+  raw.server->set_initial_window(10);
+  const auto frames = of_type(raw.written(), kSettings);
+  ASSERT_EQ(frames.size(), 1u);
+  EXPECT_EQ(frames[0].payload, u16(4) + u32(10));
+  ASSERT_TRUE(raw.feed(frame(kData, 0, 1, std::string(100, 'x')))) << "not acknowledged yet";
+  ASSERT_TRUE(raw.feed(settings_ack() + headers(3, kPost, false) + frame(kData, 0, 3, std::string(10, 'x'))));
+  EXPECT_TRUE(of_type(raw.written(), kRst).empty());
+  raw.feed(headers(5, kPost, false) + frame(kData, 0, 5, std::string(11, 'x')));
+  const auto broken = raw.written();
+  EXPECT_EQ(of_type(broken, kRst).size() + of_type(broken, kGoaway).size(), 1u) << "beyond its window";
+}
+
+TEST(ServerFaults, PingsCanGoUnanswered) {
+  Raw raw = Raw::open();
+  const std::string ping = frame(kPing, 0, 0, "12345678");
+  raw.server->set_auto_ping_ack(false);
+  ASSERT_TRUE(raw.feed(ping + ping + frame(kPing, kAck, 0, "12345678")));
+  EXPECT_TRUE(raw.written().empty());
+  EXPECT_EQ(raw.server->pings_seen(), 2u);
+  raw.server->set_auto_ping_ack(true);
+  EXPECT_TRUE(raw.written().empty()) << "they are gone for good";
+  ASSERT_TRUE(raw.feed(frame(kPing, 0, 0, "abcdefgh")));
+  const auto frames = raw.written();
+  ASSERT_EQ(frames.size(), 1u);
+  EXPECT_EQ(frames[0].type, kPing);
+  EXPECT_EQ(frames[0].flags, kAck);
+  EXPECT_EQ(frames[0].payload, "abcdefgh");
+  EXPECT_EQ(raw.server->pings_seen(), 3u);
+}
+
+TEST(ServerFaults, AFloodOfPingsIsNotAnsweredWithoutBound) {
+  Raw raw = Raw::open();
+  std::string pings;
+  for (int i = 0; i < 3000; ++i) pings += frame(kPing, 0, 0, "12345678");
+  EXPECT_FALSE(raw.feed(pings));
+  EXPECT_NE(raw.error.find("ENHANCE_YOUR_CALM"), std::string::npos) << raw.error;
+}
+
+TEST(ServerFaults, HeaderBlocksAreSplitAtAnySize) {
+  const FieldView fields[] = {{"apns-id", "00000000-1111-2222-3333-444444444444", true}, {"x-long", "abcdefghijklmnop", true}};
+  const auto answer = [&](std::size_t bytes) {
+    Raw raw = Raw::open();
+    EXPECT_TRUE(raw.feed(headers(1, kGet, true) + headers(3, kGet, true)));
+    raw.server->split_headers(bytes);
+    EXPECT_TRUE(raw.server->respond(1, 200, fields, base::as_bytes("body")));
+    EXPECT_TRUE(raw.server->respond(3, 200, fields, {}));
+    return raw.written();
+  };
+  const auto whole = answer(0);
+  ASSERT_EQ(whole.size(), 3u);
+  const std::string block = whole[0].payload;
+  for (std::size_t bytes = 1; bytes <= block.size() + 1; ++bytes) {
+    SCOPED_TRACE(bytes);
+    const auto frames = answer(bytes);
+    std::size_t at = 0;
+    for (const std::int32_t id : {1, 3}) {
+      std::string joined;
+      for (bool first = true, end = false; !end; first = false, ++at) {
+        ASSERT_LT(at, frames.size());
+        const Frame& one = frames[at];
+        EXPECT_EQ(one.id, id);
+        EXPECT_EQ(one.type, first ? kHeaders : kContinuation);
+        EXPECT_LE(one.payload.size(), bytes);
+        EXPECT_EQ(one.flags & kEndStream, first && id == 3 ? kEndStream : 0);
+        EXPECT_FALSE(one.payload.empty());
+        joined += one.payload;
+        end = (one.flags & kEndHeaders) != 0;
+      }
+      EXPECT_EQ(joined, block);
+      if (id == 1) {
+        ASSERT_LT(at, frames.size());
+        EXPECT_EQ(frames[at].type, kData);
+        EXPECT_EQ(frames[at++].payload, "body");
+      }
+    }
+    EXPECT_EQ(at, frames.size());
+  }
+}
+
+TEST(ServerFaults, ABlockBeyondOneFrameIsSplitToo) {
+  Raw raw = Raw::open();
+  ASSERT_TRUE(raw.feed(headers(1, kGet, true)));
+  raw.server->split_headers(7000);
+  const std::string value(12'000, '^');  // longer in Huffman's code than plain
+  const FieldView fields[] = {{"x-a", value, true}, {"x-b", value, true}};
+  EXPECT_TRUE(raw.server->respond(1, 200, fields, {}));
+  const auto frames = raw.written();
+  ASSERT_GE(frames.size(), 4u);
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    EXPECT_EQ(frames[i].type, i == 0 ? kHeaders : kContinuation);
+    EXPECT_EQ(frames[i].flags, (i == 0 ? kEndStream : 0) | (i + 1 == frames.size() ? kEndHeaders : 0)) << i;
+    EXPECT_LE(frames[i].payload.size(), 7000u);
+    bytes += frames[i].payload.size();
+  }
+  EXPECT_GT(bytes, 24'000u);
+}
+
+TEST(ServerFaults, AnySettings) {
+  Raw raw = Raw::open();
+  const std::pair<std::uint16_t, std::uint32_t> odd[] = {{3, 0}, {0x4242, 7}, {6, 90}};
+  raw.server->set_settings(odd);
+  const std::pair<std::uint16_t, std::uint32_t> forbidden[] = {{2, 1}, {4, 0x80000000u}, {5, 100}};
+  raw.server->set_settings(forbidden);
+  const auto frames = raw.written();
+  ASSERT_EQ(frames.size(), 2u);
+  EXPECT_EQ(frames[0].payload, u16(3) + u32(0) + u16(0x4242) + u32(7) + u16(6) + u32(90));
+  EXPECT_EQ(frames[1].type, kSettings);
+  EXPECT_EQ(frames[1].flags, 0);
+  EXPECT_EQ(frames[1].id, 0);
+  EXPECT_EQ(frames[1].payload, u16(2) + u32(1) + u16(4) + u32(0x80000000u) + u16(5) + u32(100));
+  ASSERT_TRUE(raw.feed(settings_ack()));
+  EXPECT_FALSE(raw.feed(headers(1, kGet, true))) << "no stream is allowed now";
+}
+
 TEST(ServerSession, OptionsAreChecked) {
   EXPECT_FALSE(make_nghttp2_server({.frame_bytes_max = 100}).ok());
   EXPECT_FALSE(make_nghttp2_server({.window_bytes = 0x80000000u}).ok());

@@ -9,6 +9,7 @@
 #include "base/prng.h"
 #include "engine/impl.h"
 #include "engine/proxy.h"
+#include "tls/wipe.h"
 
 namespace tocsin::engine {
 namespace {
@@ -88,6 +89,14 @@ Result<std::shared_ptr<const apns::ProviderKey>> load_provider_key(const Credent
     return invalid("both a client certificate and provider_key_p8 are given; APNs takes one or the other");
   }
   return apns::read_p8(o.provider_key_p8, o.provider_key_id, o.team_id);
+}
+
+// A config of its own, whose secret is wiped with it.
+std::shared_ptr<const dispatch::CredentialConfig> keep(const dispatch::CredentialConfig& config) {
+  return {new dispatch::CredentialConfig(config), [](dispatch::CredentialConfig* kept) {
+            tls::wipe(kept->proxy_authorization.data(), kept->proxy_authorization.size());
+            delete kept;
+          }};
 }
 
 // Apple serves both of its hosts on both ports; 2197 exists so that a firewall can let APNs through and nothing else.
@@ -246,15 +255,16 @@ Result<std::shared_ptr<const CredentialVersion>> make_version(const CredentialOp
     if (place < span) {
       config.connections_max =
           std::max(1u, o.connections_max / span + (place < o.connections_max % span ? 1u : 0u));
-      version->per_shard.push_back(std::make_shared<const dispatch::CredentialConfig>(config));
+      version->per_shard.push_back(keep(config));
       continue;
     }
     if (elsewhere == nullptr) {
       config.connections_max = 1;
-      elsewhere = std::make_shared<const dispatch::CredentialConfig>(config);
+      elsewhere = keep(config);
     }
     version->per_shard.push_back(elsewhere);
   }
+  tls::wipe(config.proxy_authorization.data(), config.proxy_authorization.size());
   return std::shared_ptr<const CredentialVersion>(std::move(version));
 }
 

@@ -104,7 +104,8 @@ Result<Proxy> parse_proxy(std::string_view url) {
     std::string user;
     std::string both;
     bool good = percent_decode(credentials.substr(0, part), user) && !user.empty() && user.find(':') == std::string::npos;
-    both = user + ":";
+    both.reserve(user.size() + 1 + credentials.size());  // once: growing would leave copies behind
+    both.append(user).append(":");
     good = good && (part == std::string_view::npos || percent_decode(credentials.substr(part + 1), both));
     if (good) proxy.authorization = "Basic " + base64(both);
     tls::wipe(both.data(), both.size());

@@ -154,7 +154,7 @@ def push(args, mock, work, fleet, cpus, more=()):
     command = [args.tocsin, "push", fleet, "--endpoint", mock.address,
                "--ca", os.path.join(certs, "ca.pem"), "--cert", os.path.join(certs, "push.pem"),
                "--key", os.path.join(certs, "push.key"), "--connections", str(args.connections),
-               "--out", out, "--json", *more]
+               "--out", out, "--overwrite", "--json", *more]
     start = time.monotonic()
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, preexec_fn=pinned(cpus))
     try:

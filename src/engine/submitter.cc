@@ -19,6 +19,7 @@ namespace {
 // Pushes per chunk: one reservation and one wake per shard for this many.
 constexpr std::size_t kChunk = 256;
 constexpr unsigned kSubmittersMax = 256;
+constexpr std::size_t kTokenBytesCommon = 32;
 constexpr std::int64_t kUnixMsMax = (std::int64_t{1} << 48) - 1;
 
 struct Wrong {
@@ -42,7 +43,7 @@ struct Submitter::Impl {
   Impl(Engine::Impl& e, unsigned n) : engine(e), number(n) {
     for (auto& worker : e.workers) {
       tokens.emplace_back(worker->inbox());
-      staged.emplace_back().reserve(kChunk);
+      staged.emplace_back().records.resize(kChunk);
     }
     leases.resize(e.workers.size());
     places.resize(kChunk);
@@ -59,6 +60,13 @@ struct Submitter::Impl {
     std::array<std::uint8_t, kTokenHexDigitsMax / 2> token;
   };
 
+  // Records of the chunk under way for one shard. They are written in place, each field once: making them anew costs
+  // more than filling them.
+  struct Staged {
+    std::vector<dispatch::PushRecord> records;
+    std::size_t count = 0;
+  };
+
   Wrong check(const Push& push, Place& place);
   Wrong check_words(const Push& push);
   bool build(const Push& push, const Place& place, base::Now now);
@@ -69,7 +77,7 @@ struct Submitter::Impl {
   std::uint64_t made = 0;  // apns-ids
   apns::PayloadChecker payload_checker;
   std::vector<moodycamel::ProducerToken> tokens;
-  std::vector<std::vector<dispatch::PushRecord>> staged;
+  std::vector<Staged> staged;
   std::vector<Place> places;
   std::vector<std::uint64_t> leases;  // places taken from a shard for the chunk under way, not yet used
   std::string escaped;
@@ -205,7 +213,8 @@ Uuid Submitter::Impl::next_apns_id() {
 }
 
 bool Submitter::Impl::build(const Push& push, const Place& place, base::Now now) {
-  dispatch::PushRecord& record = staged[place.shard].emplace_back();
+  Staged& to = staged[place.shard];
+  dispatch::PushRecord& record = to.records[to.count];
   record.id = push.id;
   record.apns_id = push.apns_id == Uuid{} ? next_apns_id() : push.apns_id;
   record.submitted_wall_ns = now.wall_ns;
@@ -215,9 +224,10 @@ bool Submitter::Impl::build(const Push& push, const Place& place, base::Now now)
   record.priority_class = push.priority_class;
   record.group = static_cast<std::uint32_t>(push.group);
   record.set_registered_unix_ms(push.token_registered_unix_ms);
-  if (place.deadline_wall_ns != 0) {
-    record.deadline = engine::deadline_tick(place.deadline_wall_ns, now, engine.shared.start_mono_ns);
-  }
+  record.deadline = place.deadline_wall_ns == 0
+                        ? dispatch::kTickNone
+                        : engine::deadline_tick(place.deadline_wall_ns, now, engine.shared.start_mono_ns);
+  record.flags = 0;
   record.token_bytes = static_cast<std::uint8_t>(push.token.size / 2);
   record.collapse_bytes = static_cast<std::uint8_t>(push.collapse_id.size);
   record.content_bytes = push.payload.size != 0 ? static_cast<std::uint16_t>(push.payload.size) : place.part_bytes;
@@ -225,20 +235,24 @@ bool Submitter::Impl::build(const Push& push, const Place& place, base::Now now)
   if (place.block_bytes != 0) {
     std::uint32_t block_class = 0;
     out = engine.shared.blocks.acquire(place.block_bytes, block_class);
-    if (out == nullptr) {
-      staged[place.shard].pop_back();
-      return false;
-    }
+    if (out == nullptr) return false;
     record.set_block(out, block_class);
   }
   const auto put = [&out](const void* data, std::size_t bytes) {
     if (bytes != 0) std::memcpy(out, data, bytes);
     out += bytes;
   };
-  put(place.token.data(), record.token_bytes);
+  // The common length as a constant: bounded by a byte's range, the copy would become a `rep movs`, ten times as dear.
+  if (record.token_bytes == kTokenBytesCommon) {
+    std::memcpy(out, place.token.data(), kTokenBytesCommon);
+    out += kTokenBytesCommon;
+  } else {
+    put(place.token.data(), record.token_bytes);
+  }
   put(push.collapse_id.data, record.collapse_bytes);
   put(place.part_escaped ? escaped.data() + place.part_at : push.part.data, place.part_bytes);
   put(push.payload.data, push.payload.size);
+  ++to.count;
   return true;
 }
 
@@ -296,10 +310,10 @@ SubmitResult Submitter::submit(std::span<const Push> pushes) {
     // Counted before it can end: `ended` must never be seen past `submitted`.
     shared.submitted.fetch_add(fit, std::memory_order_release);
     for (std::size_t shard = 0; shard < workers.size(); ++shard) {
-      auto& staged = impl_->staged[shard];
-      if (staged.empty()) continue;
-      TOCSIN_ASSERT(workers[shard]->inbox().enqueue_bulk(impl_->tokens[shard], staged.data(), staged.size()));
-      staged.clear();
+      Impl::Staged& staged = impl_->staged[shard];
+      if (staged.count == 0) continue;
+      TOCSIN_ASSERT(workers[shard]->inbox().enqueue_bulk(impl_->tokens[shard], staged.records.data(), staged.count));
+      staged.count = 0;
       workers[shard]->wake();
     }
     result.taken += fit;

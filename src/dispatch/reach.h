@@ -8,8 +8,10 @@
 // Ports: two failures in a row change to the alternate (443 and 2197 at Apple), and from time to time one dial tries the
 // first again. Addresses (Apple: query before each connection, spread over what comes): one that failed lately is
 // avoided, then one in use.
+// Several dials may be under way when an endpoint goes away; they are one outage: what they say afterwards neither
+// lengthens the back-off nor speaks about a port that was left meanwhile.
 //
-// Threads: one at a time. Bounds: kAddressesMax remembered addresses. Time and chance come in.
+// Threads: one at a time. Bounds: kAddressesMax remembered addresses, or as many as are in use. Time and chance come in.
 #pragma once
 
 #include <cstddef>
@@ -29,14 +31,14 @@ struct ReachOptions {
   std::int64_t backoff_min_ns = 100 * base::kMillisecond;
   std::int64_t backoff_max_ns = 30 * base::kSecond;
   std::int64_t return_to_port_ns = 600 * base::kSecond;
-  unsigned breaker_failures = 3;
+  unsigned breaker_failures = 3;  // 0 as 1
 };
 
 class Reach {
  public:
   static constexpr std::size_t kAddressesMax = 64;
 
-  explicit Reach(const ReachOptions& options) : options_(options) {}
+  explicit Reach(const ReachOptions& options);
 
   // When a dial may start: at once if that is not later than `now`; kNever while dials under way are to be awaited.
   std::int64_t may_dial_at() const;
@@ -46,10 +48,11 @@ class Reach {
 
   struct Choice {
     std::size_t index = 0;
-    bool others_fresh = false;  // another address has not failed lately, and this one had not either
+    bool others_fresh = false;  // another address has not failed lately, and this one had not either: if this dial
+                                // fails, another may do
   };
   Choice choose(std::span<const base::Address> addresses, std::int64_t now, base::Prng& chance);
-  void address_used(const base::Address& address, int change);
+  void address_used(const base::Address& address, int change);  // 1: a connection more, -1: one less
   void address_failed(const base::Address& address, std::int64_t now);
 
   // network: the way there failed; not ours alone (a certificate of ours), and not that another address is tried.
@@ -59,6 +62,7 @@ class Reach {
   bool down() const { return down_; }
   std::uint16_t port() const { return on_alternate_ ? options_.alternate_port : options_.port; }
   unsigned under_way() const { return under_way_; }
+  std::size_t addresses_known() const { return known_.size(); }
 
  private:
   struct Known {
@@ -67,17 +71,22 @@ class Reach {
     unsigned failures = 0;  // in a row
     unsigned used = 0;      // connections
   };
+  std::vector<Known>::iterator find(const base::Address& address);
   Known& known(const base::Address& address);
-  const Known* find(const base::Address& address) const;
+  void forget_if_plain(std::vector<Known>::iterator known);
+  void shrink(std::size_t most);
   static bool avoid(const Known& known, std::int64_t now);
+  void wait(std::int64_t now, base::Prng& chance);
 
   ReachOptions options_;
   std::vector<Known> known_;
   unsigned under_way_ = 0;
+  unsigned strays_ = 0;         // of these, from before the endpoint was taken for down
   unsigned failures_ = 0;       // network failures in a row
-  unsigned port_failures_ = 0;  // of these, on the port in use
+  unsigned port_failures_ = 0;  // the same, of the port in use
   bool on_alternate_ = false;
-  std::int64_t alternate_since_ = 0;
+  bool returning_ = false;      // a dial tries the first port again
+  std::int64_t alternate_since_ = 0;  // or since the last such try
   bool down_ = false;
   std::int64_t next_dial_ = 0;
   unsigned at_once_ = 0;        // dials allowed at once; 0: as many as the budgets give

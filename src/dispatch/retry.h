@@ -14,8 +14,8 @@
 
 namespace tocsin::dispatch {
 
-// How long a push waits before it is tried again. `how_often`: delays it has had already. later_ns: the first long
-// wait of Retry::later (its very first is short: another connection may do).
+// How long a push waits before it is tried again; 0 for the classes that do not wait. `how_often`: delays it has had
+// already. later_ns: the first long wait of Retry::later (its very first is short: another connection may do).
 std::int64_t retry_delay_ns(apns::Retry how, unsigned how_often, std::int64_t later_ns, base::Prng& chance);
 
 // Retries may not become the load. Each first attempt adds a tenth of a retry, each accepted push two (so that what piled
@@ -25,6 +25,7 @@ class RetryBudget {
   void first_attempt() { add(0.1); }
   void accepted() { add(2); }
   bool spend(std::int64_t now) {
+    if (filled_at_ == base::kNever) filled_at_ = now;  // the origin of `now` is arbitrary
     if (now > filled_at_) {
       add(static_cast<double>(now - filled_at_) * (kPerSecond / static_cast<double>(base::kSecond)));
       filled_at_ = now;
@@ -40,7 +41,7 @@ class RetryBudget {
   void add(double amount) { left_ = std::min(left_ + amount, kMost); }
 
   double left_ = 100;
-  std::int64_t filled_at_ = 0;
+  std::int64_t filled_at_ = base::kNever;
 };
 
 // After an outage a connection begins with few requests in flight; each accepted push allows one more, which doubles
@@ -51,7 +52,7 @@ class Ramp {
   bool active() const { return limit_ != 0; }
   std::uint32_t limit() const { return limit_; }
   void good_answer() {
-    if (++limit_ >= 4096) limit_ = 0;
+    if (limit_ != 0 && ++limit_ >= 4096) limit_ = 0;
   }
 
  private:

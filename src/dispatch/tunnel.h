@@ -14,7 +14,7 @@
 
 namespace tocsin::dispatch {
 
-// `authorization` is the value of Proxy-Authorization, or empty.
+// `authorization` is the value of Proxy-Authorization, or empty. An IPv6 address may stand in brackets or not.
 std::string connect_request(std::string_view host, std::uint16_t port, std::string_view authorization);
 
 class TunnelAnswer {
@@ -24,7 +24,8 @@ class TunnelAnswer {
   enum class State : std::uint8_t { more, open, refused };
 
   // Takes bytes as they come, until the state is no longer `more`; `used` says how many were the proxy's own, what is
-  // behind them is the tunnel's.
+  // behind them is the tunnel's. Not to be called afterwards. The text of a refusal is ours alone: nothing of what
+  // the proxy wrote stands in it but the status.
   State feed(base::ByteView bytes, std::size_t& used);
 
   unsigned status() const { return status_; }
@@ -34,6 +35,7 @@ class TunnelAnswer {
  private:
   State end_of_head();
   State refuse(std::string text, bool definite);
+  State refuse_garbage();
 
   std::string line_;  // the line being read, without its end
   std::size_t bytes_ = 0;

@@ -383,11 +383,11 @@ void judge(const Left& left, const std::string& journal, const std::string& outc
 
 // The process ends (SIGKILL): every byte that was written is kept.
 TEST(Crash, AProcessThatEndsAtAnyByte) {
-  const std::uint64_t lines = 600;
+  const std::uint64_t lines = 160;
   const Disk disk = first_session(lines, 1);
   ASSERT_GE(std::count_if(disk.steps.begin(), disk.steps.end(),
                           [](const Disk::Step& s) { return s.bytes.starts_with("{\"mark\""); }),
-            30);
+            8);
   // Every byte of the journal's records; of the outcomes, which are alike, every byte of every 8th record.
   std::size_t cuts = 0;
   for (std::size_t step = 0; step <= disk.steps.size(); ++step) {
@@ -406,7 +406,7 @@ TEST(Crash, AProcessThatEndsAtAnyByte) {
 
 // The machine ends (power): what was not synced is there up to any byte, or is there as zeros.
 TEST(Crash, AMachineThatEndsAtAnyByte) {
-  const std::uint64_t lines = 36;
+  const std::uint64_t lines = 20;
   const Disk disk = first_session(lines, 2);
   std::size_t cuts = 0;
   for (std::size_t step = 0; step <= disk.steps.size(); ++step) {
@@ -429,7 +429,7 @@ TEST(Crash, AMachineThatEndsAtAnyByte) {
       for (const std::size_t j : {left.journal_synced, left.journal.size()}) ASSERT_NO_FATAL_FAILURE(cut(j, o));
     }
   }
-  EXPECT_GT(cuts, 10'000u);
+  EXPECT_GT(cuts, 5'000u);
 }
 
 // --- The journal.

@@ -104,6 +104,7 @@ Result<CredentialHandle> Engine::add_credential(const CredentialOptions& options
   entry->current = version.value();
   entry->name = entry->current->name;
   entry->topic = entry->current->facts.uid;
+  entry->shows.store(entry->current->shows, std::memory_order_relaxed);
   entry->rate.set(options.rate, io::clock_now().mono_ns);
   const auto index = shared.credentials.add(std::move(entry));
   if (!index) {
@@ -145,6 +146,7 @@ Result<void> Engine::replace_credential(CredentialHandle handle, const Credentia
     entry.name = version->name;
     entry.topic = topic;
   }
+  entry.shows.store(version->shows, std::memory_order_relaxed);
   engine::Mail mail = mail_of(dispatch::EventKind::credential_replaced, index_of(handle));
   mail.version = version;
   impl_->post_all(mail);

@@ -185,6 +185,7 @@ Result<std::shared_ptr<const CredentialVersion>> make_version(const CredentialOp
     auto key = load_provider_key(o);
     if (!key) return key.error();
     version->tokens = std::make_shared<ProviderTokens>(std::move(key).value());
+    version->shows = Shows::provider_token;
   }
   tls::ClientOptions tls_options;
   tls::Identity identity;
@@ -196,6 +197,7 @@ Result<std::shared_ptr<const CredentialVersion>> make_version(const CredentialOp
     if (Result<void> dates = tls::check_dates(identity.facts, now_s); !dates) return dates.error();
     tls_options.identity = &identity;
     version->facts = identity.facts;
+    version->shows = Shows::certificate;
   }
   if (o.ca_pem.empty()) {
     auto store = system_trust_store();

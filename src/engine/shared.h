@@ -33,11 +33,15 @@
 
 namespace tocsin::engine {
 
+// What a credential shows to APNs; some push types want one or the other.
+enum class Shows : std::uint8_t { nothing, certificate, provider_token };
+
 // One version of a credential, immutable: what add_credential or replace_credential made of its options.
 struct CredentialVersion {
   std::string name;
   tls::CertificateFacts facts;
   std::shared_ptr<ProviderTokens> tokens;  // null without a provider key
+  Shows shows = Shows::nothing;
   double rate = 0;
   // One config per shard; home shards differ in connections_max, the rest share one.
   std::vector<std::shared_ptr<const dispatch::CredentialConfig>> per_shard;
@@ -49,6 +53,7 @@ struct CredentialEntry {
   unsigned span = 1;  // home shards: home, home + 1, ... modulo the number of shards
   Rate rate;
   std::atomic<bool> removed{false};
+  std::atomic<Shows> shows{Shows::nothing};
   std::mutex mutex;                                  // of:
   std::shared_ptr<const CredentialVersion> current;  // null once removed
   std::string name;                                  // of the last version

@@ -156,6 +156,15 @@ Wrong Submitter::Impl::check(const Push& push, Place& place) {
     }
   }
   const TemplateOptions& options = engine.shared.templates[template_index]->options;
+  // The check is a call and a string, so it is asked only about the pairs that it may refuse.
+  const engine::Shows shows = credential.shows.load(std::memory_order_relaxed);
+  const bool token_shown = shows == engine::Shows::provider_token;
+  if ((token_shown && options.push_type == PushType::mdm) ||
+      (shows == engine::Shows::certificate && options.push_type == PushType::location)) {
+    if (const apns::Refusal refusal = apns::check_credential(options.push_type, token_shown)) {
+      return wrong(Code::invalid_argument, "credential: " + refusal.text);
+    }
+  }
   place.deadline_wall_ns = push.deadline_unix_ns;
   if (options.has_expiration && options.expiration_unix_s > 0) {
     const std::int64_t expiration = engine::expiration_wall_ns(options.expiration_unix_s);

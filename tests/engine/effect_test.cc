@@ -575,12 +575,34 @@ TEST(ProviderKey, ATokenIsMadeBeforeTheFirstPushAndOnceForAllShards) {
   who.provider_key_id = "ABC123DEFG";
   who.team_id = "TEAM456789";
   const Rig rig(options, who);
+  TemplateOptions alert;
+  alert.topic = "com.example.app";
+  alert.payload = R"({"aps":{"alert":"bell"}})";
+  const TemplateHandle bell = rig.engine->add_template(alert).value();
+  alert.topic += ".location-query";
+  alert.push_type = PushType::location;
+  alert.priority = 5;
+  alert.payload = R"({"aps":{}})";
+  const TemplateHandle location = rig.engine->add_template(alert).value();
   auto submitter = rig.engine->submitter().value();
-  take_all(submitter, rig.batch(0, 2000));
+  const auto batch = [&](std::uint64_t first, std::size_t count, TemplateHandle what) {
+    Batch made(first, count, what, rig.credential);
+    for (Push& push : made.pushes) push.part = {};
+    return made;
+  };
+  take_all(submitter, batch(0, 2000, bell));
   EXPECT_EQ(count_ends(rig.collect(2000)), (Ends{{End::accepted, 2000}}));
   EXPECT_GE(rig.engine->stats().token_turns, 4u);
-  // A certificate in its place: requests carry no token any more.
+  // Some push types want one kind of credential.
+  const Batch wakeup = rig.batch(3000, 1);
+  const SubmitResult refused = submitter.submit(wakeup.pushes);
+  EXPECT_EQ(refused.error, Code::invalid_argument);
+  EXPECT_EQ(refused.message.find("credential: "), 0u) << refused.message;
+  take_all(submitter, batch(4000, 1, location));
+  EXPECT_EQ(count_ends(rig.collect(1)), (Ends{{End::accepted, 1}}));
+  // A certificate in its place: requests carry no token any more, and it is the other way round.
   ASSERT_TRUE(rig.engine->replace_credential(rig.credential, credential_options(port_of(server->address()))).ok());
+  EXPECT_EQ(submitter.submit(batch(4001, 1, location).pushes).error, Code::invalid_argument);
   take_all(submitter, rig.batch(5000, 2000));
   EXPECT_EQ(count_ends(rig.collect(2000)), (Ends{{End::accepted, 2000}}));
 }

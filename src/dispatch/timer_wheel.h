@@ -50,7 +50,7 @@ class TimerWheel {
   // Calls fire(slot) for each that is due by `to`; it is out of the wheel by then, and may be linked again.
   template <class Fire>
   void advance(Tick to, Fire&& fire) {
-    while (now_ < to) {
+    while (now_ < to && size_ != 0) {
       unsigned level = 0;
       unsigned digit = 0;
       const Tick at = next(level, digit);

@@ -25,22 +25,22 @@ std::uint64_t token_fingerprint(std::uint64_t seed, std::uint32_t topic, base::B
   return print != 0 ? print : 1;
 }
 
-DeadTokens::Entry* DeadTokens::find_entry(std::uint64_t print) {
-  if (entries_.empty()) return nullptr;
-  const std::size_t buckets = entries_.size() / kBucket;
-  const std::size_t first = print % buckets;
-  for (const std::size_t bucket : {first, (first + 1) % buckets}) {
-    for (std::size_t i = 0; i < kBucket; ++i) {
-      Entry& entry = entries_[bucket * kBucket + i];
-      if (entry.print == print) return &entry;
-    }
+const DeadTokens::Entry* DeadTokens::find_entry(std::uint64_t print) const {
+  if (size_ == 0) return nullptr;
+  const Bucket& second = buckets_[bucket_of(static_cast<std::uint32_t>(print >> 32))];
+  __builtin_prefetch(&second);
+  for (const Entry& entry : buckets_[bucket_of(static_cast<std::uint32_t>(print))].entries) {
+    if (entry.print == print) return &entry;
+  }
+  for (const Entry& entry : second.entries) {
+    if (entry.print == print) return &entry;
   }
   return nullptr;
 }
 
 std::int64_t DeadTokens::find(std::uint32_t topic, base::ByteView token) const {
   if (size_ == 0) return 0;
-  const Entry* entry = const_cast<DeadTokens*>(this)->find_entry(token_fingerprint(seed_, topic, token));
+  const Entry* entry = find_entry(token_fingerprint(seed_, topic, token));
   return entry != nullptr ? entry->ms : 0;
 }
 
@@ -51,37 +51,69 @@ void DeadTokens::add(std::uint32_t topic, base::ByteView token, std::int64_t unr
     known->ms = std::max(known->ms, unregistered_unix_ms);
     return;
   }
-  // Half full at most, up to the size that holds all places so.
-  if (entries_.size() < 2 * std::size_t{places_} && entries_.size() < 2 * (std::size_t{size_} + 1)) grow();
+  // Three quarters full at most.
+  if (size_ < places_ && 4 * (std::size_t{size_} + 1) > 3 * kBucket * buckets_.size()) grow();
   insert({print, unregistered_unix_ms});
 }
 
-void DeadTokens::insert(Entry entry) {
-  const std::size_t buckets = entries_.size() / kBucket;
-  const std::size_t first = entry.print % buckets;
-  Entry* oldest = nullptr;
-  for (const std::size_t bucket : {first, (first + 1) % buckets}) {
-    for (std::size_t i = 0; i < kBucket; ++i) {
-      Entry& place = entries_[bucket * kBucket + i];
-      if (place.print == 0 && size_ < places_) {
-        place = entry;
-        ++size_;
-        return;
+DeadTokens::Entry* DeadTokens::free_place(Bucket& bucket, std::size_t& free) {
+  Entry* place = nullptr;
+  free = 0;
+  for (Entry& each : bucket.entries) {
+    if (each.print != 0) continue;
+    ++free;
+    place = &each;
+  }
+  return place;
+}
+
+// A place for this fingerprint, if need be by moving a neighbour to its other bucket; nullptr: there is none.
+DeadTokens::Entry* DeadTokens::make_place(std::uint64_t print) {
+  Bucket* const buckets[] = {&buckets_[bucket_of(static_cast<std::uint32_t>(print))],
+                             &buckets_[bucket_of(static_cast<std::uint32_t>(print >> 32))]};
+  std::size_t free[2] = {};
+  Entry* const places[] = {free_place(*buckets[0], free[0]), free_place(*buckets[1], free[1])};
+  if (free[0] + free[1] != 0) return places[free[1] > free[0] ? 1 : 0];
+  for (Bucket* const bucket : buckets) {
+    for (Entry& each : bucket->entries) {
+      for (const std::uint64_t half : {each.print, each.print >> 32}) {
+        std::size_t unused = 0;
+        Entry* const other = free_place(buckets_[bucket_of(static_cast<std::uint32_t>(half))], unused);
+        if (other == nullptr) continue;
+        *other = std::exchange(each, Entry{});
+        return &each;
       }
-      if (place.print != 0 && (oldest == nullptr || place.ms < oldest->ms)) oldest = &place;
     }
   }
-  // Full here: what was called dead longest ago is likeliest to have been dropped by its owner, too. With no entry here
-  // at all the table as a whole is full, and this one is not kept: it will be told again.
+  return nullptr;
+}
+
+void DeadTokens::insert(Entry entry) {
+  if (Entry* const place = size_ < places_ ? make_place(entry.print) : nullptr) {
+    *place = entry;
+    ++size_;
+    return;
+  }
+  // No room: what was called dead longest ago is likeliest to have been dropped by its owner, too. Where nothing stands
+  // here or all is younger, this one is not kept: APNs will tell it again.
+  Entry* oldest = nullptr;
+  for (const std::uint64_t half : {entry.print, entry.print >> 32}) {
+    for (Entry& each : buckets_[bucket_of(static_cast<std::uint32_t>(half))].entries) {
+      if (each.print != 0 && (oldest == nullptr || each.ms < oldest->ms)) oldest = &each;
+    }
+  }
   if (oldest != nullptr && oldest->ms <= entry.ms) *oldest = entry;
 }
 
 void DeadTokens::grow() {
-  std::vector<Entry> old(std::max<std::size_t>(2 * entries_.size(), 64 * kBucket));
-  old.swap(entries_);
+  const std::size_t full = (std::size_t{places_} * 4 / 3 + kBucket) / kBucket;
+  std::vector<Bucket> old(std::min(std::max<std::size_t>(2 * buckets_.size(), 64), full));
+  old.swap(buckets_);
   size_ = 0;
-  for (const Entry& entry : old) {
-    if (entry.print != 0) insert(entry);
+  for (const Bucket& bucket : old) {
+    for (const Entry& entry : bucket.entries) {
+      if (entry.print != 0) insert(entry);
+    }
   }
 }
 
@@ -98,12 +130,16 @@ Tick TokenHolds::until(std::uint32_t topic, base::ByteView token, Tick now) cons
 }
 
 Tick TokenHolds::hold(std::uint32_t topic, base::ByteView token, Tick now, base::Prng& chance) {
-  if (holds_.size() >= kMost) {
-    std::erase_if(holds_, [now](const auto& item) { return item.second.until <= now; });
+  const std::uint64_t print = token_fingerprint(seed_, topic, token);
+  if (holds_.size() >= kMost && !holds_.contains(print)) {
+    if (now >= sweep_after_) {
+      sweep_after_ = now + kSecondTicks;
+      std::erase_if(holds_, [now](const auto& item) { return item.second.until <= now; });
+    }
     // All of them still hold: one more is not remembered, its push alone waits.
     if (holds_.size() >= kMost) return now + kSecondTicks + static_cast<Tick>(chance.below(kSecondTicks));
   }
-  Hold& hold = holds_[token_fingerprint(seed_, topic, token)];
+  Hold& hold = holds_[print];
   if (hold.times != 0 && now > hold.until + kRememberTicks) hold.times = 0;
   if (hold.until > now) return hold.until;  // several were in flight: one hold for all
   Tick bound = kSecondTicks;

@@ -189,10 +189,13 @@ void Shard::take(std::span<const PushRecord> pushes) {
     TOCSIN_ASSERT(push.credential < credentials_.size() && push.template_index < templates_.size() &&
                   push.group <= groups_.size());
     const TemplateOptions& options = templates_[push.template_index]->options;
+    // One of a cancelled group never goes, and so takes nobody's place.
+    const bool cancelled = push.group != 0 && queue_.group_cancelled(push.group - 1);
     // An MDM wake-up is one wake-up whatever else it carries; others are told apart by their collapse id.
-    const std::uint32_t slot = queue_.insert(push, template_topics_[push.template_index], options.coalesce,
-                                             options.push_type != PushType::mdm, superseded_);
-    if (push.group != 0 && queue_.group_cancelled(push.group - 1)) {
+    const std::uint32_t slot = queue_.insert(push, template_topics_[push.template_index],
+                                             options.coalesce && !cancelled, options.push_type != PushType::mdm,
+                                             superseded_);
+    if (cancelled) {
       queue_.hold(slot);
       mark(Mark::cancelled_group);
       end(slot, End::cancelled, Reason::cancelled_by_caller, 0, {});

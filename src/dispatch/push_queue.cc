@@ -10,9 +10,9 @@
 namespace tocsin::dispatch {
 namespace {
 
-// Requests of each class in a round in which all have work: bulk, normal, urgent in the enum's order.
-constexpr std::array<std::uint8_t, 3> kWeights = {4, 16, 1};  // normal, urgent, bulk
-constexpr std::array<std::size_t, 3> kOrder = {1, 0, 2};      // urgent first
+// What a request costs its class, in the enum's order: normal, urgent, bulk. Of equals the more urgent class goes first.
+constexpr std::array<std::uint64_t, 3> kStrides = {4, 1, 16};
+constexpr std::array<std::size_t, 3> kOrder = {1, 0, 2};
 static_assert(static_cast<int>(PriorityClass::normal) == 0 && static_cast<int>(PriorityClass::urgent) == 1 &&
               static_cast<int>(PriorityClass::bulk) == 2);
 
@@ -23,9 +23,9 @@ std::size_t Queue::FlowHash::operator()(const FlowKey& key) const { return base:
 Queue::Queue(std::uint32_t pushes_max, std::uint64_t seed)
     : seed_(seed),
       pushes_max_(pushes_max),
-      records_(new PushRecord[pushes_max]),
-      metas_(new Meta[pushes_max]),
-      wheel_(Links{metas_.get()}) {}
+      records_(pushes_max),
+      metas_(pushes_max),
+      wheel_(Links{metas_.data()}) {}
 
 std::uint32_t Queue::acquire() {
   std::uint32_t slot = free_;
@@ -39,15 +39,15 @@ std::uint32_t Queue::acquire() {
   return slot;
 }
 
-std::uint32_t Queue::flow_of(std::uint32_t slot) {
-  const PushRecord& record = records_[slot];
-  const FlowKey key{std::uint64_t{record.credential} << 32 | metas_[slot].topic,
+std::uint32_t Queue::flow_of(const PushRecord& record, std::uint32_t topic) {
+  const FlowKey key{std::uint64_t{record.credential} << 32 | topic,
                     std::uint64_t{record.group} << 8 | static_cast<std::uint64_t>(record.priority_class)};
   if (last_flow_ != kNone && key == last_key_) return last_flow_;
   const auto [found, fresh] = flow_index_.try_emplace(key, static_cast<std::uint32_t>(flows_.size()));
   if (fresh) {
     Flow& flow = flows_.emplace_back();
     flow.credential = record.credential;
+    flow.topic = topic;
     flow.group = record.group;
     flow.priority_class = static_cast<std::uint8_t>(record.priority_class);
     lanes_[record.credential].flows.push_back(found->second);
@@ -62,9 +62,11 @@ void Queue::enter_ring(std::uint32_t index) {
   Flow& flow = flows_[index];
   if (flow.in_ring) return;
   flow.in_ring = true;
-  std::uint32_t& head = lanes_[flow.credential].rings[flow.priority_class];
+  Lane& lane = lanes_[flow.credential];
+  std::uint32_t& head = lane.rings[flow.priority_class];
   if (head == kNone) {
     head = flow.ring_next = flow.ring_prev = index;
+    lane.passes[flow.priority_class] = std::max(lane.passes[flow.priority_class], lane.now);
     return;
   }
   // Behind all others: just before the one whose turn it is.
@@ -104,9 +106,14 @@ void Queue::refresh_group(Group& group) {
   }
 }
 
-void Queue::took_in(std::uint32_t index, std::uint32_t slot) {
-  Flow& flow = flows_[index];
-  metas_[slot].state = PushState::queued;
+void Queue::link_before(std::uint32_t slot, std::uint32_t before) {
+  Meta& meta = metas_[slot];
+  Flow& flow = flows_[meta.flow];
+  meta.next = before;
+  meta.prev = before == kNone ? flow.tail : metas_[before].prev;
+  (meta.prev == kNone ? flow.head : metas_[meta.prev].next) = slot;
+  (before == kNone ? flow.tail : metas_[before].prev) = slot;
+  meta.state = PushState::queued;
   ++flow.count;
   ++waiting_;
   ++lanes_[flow.credential].waiting;
@@ -121,39 +128,26 @@ void Queue::took_in(std::uint32_t index, std::uint32_t slot) {
       return;
     }
   }
-  enter_ring(index);
+  if (!flow.in_ring) enter_ring(meta.flow);
 }
 
-void Queue::link_back(std::uint32_t index, std::uint32_t slot) {
-  Flow& flow = flows_[index];
-  Meta& meta = metas_[slot];
-  meta.next = kNone;
-  meta.prev = flow.tail;
-  (flow.tail == kNone ? flow.head : metas_[flow.tail].next) = slot;
-  flow.tail = slot;
-  took_in(index, slot);
-}
-
-void Queue::link_front(std::uint32_t index, std::uint32_t slot) {
-  Flow& flow = flows_[index];
-  Meta& meta = metas_[slot];
-  meta.prev = kNone;
-  meta.next = flow.head;
-  (flow.head == kNone ? flow.tail : metas_[flow.head].prev) = slot;
-  flow.head = slot;
-  took_in(index, slot);
-}
-
-void Queue::unlink(std::uint32_t index, std::uint32_t slot) {
-  Flow& flow = flows_[index];
+void Queue::unlink(std::uint32_t slot) {
   const Meta& meta = metas_[slot];
+  Flow& flow = flows_[meta.flow];
   (meta.prev == kNone ? flow.head : metas_[meta.prev].next) = meta.next;
   (meta.next == kNone ? flow.tail : metas_[meta.next].prev) = meta.prev;
   --flow.count;
   --waiting_;
   --lanes_[flow.credential].waiting;
   if (flow.group != 0) --groups_[flow.group - 1].queued;
-  if (flow.count == 0) leave_ring(index);
+  if (flow.count == 0) leave_ring(meta.flow);
+}
+
+// A popped push did not use what its group's rate allowed.
+void Queue::give_back(const PushRecord& record) {
+  if (record.group == 0) return;
+  Group& group = groups_[record.group - 1];
+  if (group.paced && group.allowance++ == 0) refresh_group(group);
 }
 
 void Queue::add_delayed(std::uint32_t slot, Tick not_before) {
@@ -188,10 +182,9 @@ void Queue::watch_deadline(std::uint32_t slot) {
 
 CoalesceKey Queue::key_of(std::uint32_t slot) const {
   const PushRecord& record = records_[slot];
-  const Meta& meta = metas_[slot];
   CoalesceKey key;
-  key.topic = meta.topic;
-  key.by_collapse = meta.by_collapse;
+  key.topic = flows_[metas_[slot].flow].topic;
+  key.by_collapse = metas_[slot].by_collapse;
   key.token = record.token();
   if (key.by_collapse) key.collapse_id = record.collapse_id();
   key.hash = token_fingerprint(seed_, key.topic, key.token);
@@ -199,15 +192,15 @@ CoalesceKey Queue::key_of(std::uint32_t slot) const {
   return key;
 }
 
-// Puts `slot` at the head of its key's chain; what waits behind it is held. Answers the oldest of those that was queued in
-// the same flow and is still linked there, so that `slot` may take its place; kNone: none was.
-std::uint32_t Queue::supersede_older(std::uint32_t slot, std::vector<Superseded>& superseded) {
+std::uint32_t Queue::enter_chain(std::uint32_t slot) {
   const CoalesceKey key = key_of(slot);
   const std::uint32_t newest = index_.find(key.hash, [&](std::uint32_t other) {
     const Meta& meta = metas_[other];
-    if (meta.topic != key.topic || meta.by_collapse != key.by_collapse) return false;
+    if (meta.by_collapse != key.by_collapse || flows_[meta.flow].topic != key.topic) return false;
     const PushRecord& record = records_[other];
-    const auto same = [](base::ByteView a, base::ByteView b) { return std::equal(a.begin(), a.end(), b.begin(), b.end()); };
+    const auto same = [](base::ByteView a, base::ByteView b) {
+      return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin());
+    };
     return same(record.token(), key.token) && (!key.by_collapse || same(record.collapse_id(), key.collapse_id));
   });
   if (newest == kNone) {
@@ -217,42 +210,26 @@ std::uint32_t Queue::supersede_older(std::uint32_t slot, std::vector<Superseded>
   index_.replace(key.hash, newest, slot);
   metas_[slot].older = newest;
   metas_[newest].newer = slot;
-  std::uint32_t place = kNone;
-  const std::uint32_t flow = flow_of(slot);
-  for (std::uint32_t older = newest; older != kNone; older = metas_[older].older) {
-    const PushState state = metas_[older].state;
-    if (state != PushState::queued && state != PushState::delayed) continue;
-    superseded.push_back({older, records_[slot].id, false});
-    if (state == PushState::queued && place == kNone && flow_of(older) == flow) {
-      place = older;  // the caller takes its place, and it out
-    } else {
-      hold(older);
-    }
-  }
-  return place;
+  std::uint32_t older = newest;
+  while (older != kNone && !waits(older)) older = metas_[older].older;
+  return older;
 }
 
 std::uint32_t Queue::insert(const PushRecord& record, std::uint32_t topic, bool coalesce, bool by_collapse_id,
                             std::vector<Superseded>& superseded) {
   const std::uint32_t slot = acquire();
   records_[slot] = record;
-  Meta& meta = metas_[slot];
-  meta = Meta{};
-  meta.topic = topic;
+  Meta& meta = metas_[slot] = Meta{};
+  meta.flow = flow_of(record, topic);
   meta.keyed = coalesce;
   meta.by_collapse = coalesce && by_collapse_id;
-  const std::uint32_t place = coalesce ? supersede_older(slot, superseded) : kNone;
-  const std::uint32_t flow = flow_of(slot);
-  if (place == kNone) {
-    link_back(flow, slot);
-  } else {
-    const Meta& older = metas_[place];
-    meta.next = place;
-    meta.prev = older.prev;
-    (older.prev == kNone ? flows_[flow].head : metas_[older.prev].next) = slot;
-    metas_[place].prev = slot;
-    took_in(flow, slot);
-    hold(place);
+  const std::uint32_t older = coalesce ? enter_chain(slot) : kNone;
+  // The older one's place in line, where they stand in the same line.
+  const bool same_line = older != kNone && metas_[older].state == PushState::queued && metas_[older].flow == meta.flow;
+  link_before(slot, same_line ? older : kNone);
+  if (older != kNone) {
+    hold(older);
+    superseded.push_back({older, record.id, false});
   }
   watch_deadline(slot);
   return slot;
@@ -266,21 +243,14 @@ bool Queue::has_ready(std::uint32_t credential) const {
 std::uint32_t Queue::pop(std::uint32_t credential) {
   Lane& lane = lanes_[credential];
   std::size_t chosen = kClasses;
-  for (int round = 0; round < 2 && chosen == kClasses; ++round) {
-    bool any = false;
-    for (const std::size_t each : kOrder) {
-      if (lane.rings[each] == kNone) continue;
-      any = true;
-      if (lane.credit[each] == 0) continue;
-      chosen = each;
-      break;
-    }
-    if (!any) return kNone;
-    if (chosen == kClasses) lane.credit = kWeights;
+  for (const std::size_t each : kOrder) {
+    if (lane.rings[each] == kNone) continue;
+    if (chosen == kClasses || lane.passes[each] < lane.passes[chosen]) chosen = each;
   }
-  --lane.credit[chosen];
-  const std::uint32_t index = lane.rings[chosen];
-  Flow& flow = flows_[index];
+  if (chosen == kClasses) return kNone;
+  lane.now = lane.passes[chosen];
+  lane.passes[chosen] += kStrides[chosen];
+  Flow& flow = flows_[lane.rings[chosen]];
   const std::uint32_t slot = flow.head;
   Meta& meta = metas_[slot];
   if (meta.next != kNone) {
@@ -289,7 +259,7 @@ std::uint32_t Queue::pop(std::uint32_t credential) {
     __builtin_prefetch(reinterpret_cast<const std::byte*>(&records_[meta.next]) + 64);
   }
   lane.rings[chosen] = flow.ring_next;
-  unlink(index, slot);
+  unlink(slot);
   wheel_.unlink(slot);
   meta.state = PushState::in_flight;
   if (flow.group != 0) {
@@ -301,16 +271,22 @@ std::uint32_t Queue::pop(std::uint32_t credential) {
 
 void Queue::unpop(std::uint32_t slot) {
   const PushRecord& record = records_[slot];
-  ++lanes_[record.credential].credit[static_cast<std::size_t>(record.priority_class)];
-  if (record.group != 0) {
-    Group& group = groups_[record.group - 1];
-    if (group.paced && group.allowance++ == 0) refresh_group(group);
-  }
-  link_front(flow_of(slot), slot);
+  const Meta& meta = metas_[slot];
+  TOCSIN_ASSERT(meta.state == PushState::in_flight);
+  Lane& lane = lanes_[record.credential];
+  const auto priority_class = static_cast<std::size_t>(record.priority_class);
+  const std::uint64_t pass = lane.passes[priority_class] - kStrides[priority_class];
+  give_back(record);
+  link_front(slot);
+  // Its class's and its flow's turn again.
+  lane.passes[priority_class] = pass;
+  lane.now = std::min(lane.now, pass);
+  if (flows_[meta.flow].in_ring) lane.rings[priority_class] = meta.flow;
   watch_deadline(slot);
 }
 
-bool Queue::requeue(std::uint32_t slot, Tick not_before, std::uint64_t& by, bool& accepted) {
+bool Queue::requeue(std::uint32_t slot, Tick not_before, std::vector<Superseded>& superseded, std::uint64_t& by,
+                    bool& accepted) {
   Meta& meta = metas_[slot];
   TOCSIN_ASSERT(meta.state == PushState::in_flight);
   if (meta.outdone) {
@@ -320,16 +296,21 @@ bool Queue::requeue(std::uint32_t slot, Tick not_before, std::uint64_t& by, bool
     return false;
   }
   for (std::uint32_t newer = meta.newer; newer != kNone; newer = metas_[newer].newer) {
-    if (metas_[newer].state != PushState::queued && metas_[newer].state != PushState::delayed) continue;
+    if (!waits(newer)) continue;
     by = records_[newer].id;
     accepted = false;
     meta.state = PushState::held;
     return false;
   }
+  for (std::uint32_t older = meta.older; older != kNone; older = metas_[older].older) {
+    if (!waits(older)) continue;
+    hold(older);
+    superseded.push_back({older, records_[slot].id, false});
+  }
   if (not_before != kTickNone) {
     add_delayed(slot, not_before);
   } else {
-    link_front(flow_of(slot), slot);
+    link_front(slot);
     watch_deadline(slot);
   }
   return true;
@@ -337,18 +318,14 @@ bool Queue::requeue(std::uint32_t slot, Tick not_before, std::uint64_t& by, bool
 
 void Queue::delay(std::uint32_t slot, Tick not_before) {
   TOCSIN_ASSERT(metas_[slot].state == PushState::in_flight);
-  // It did not use what its group's rate allowed.
-  if (const std::uint32_t handle = records_[slot].group; handle != 0) {
-    Group& group = groups_[handle - 1];
-    if (group.paced && group.allowance++ == 0) refresh_group(group);
-  }
+  give_back(records_[slot]);
   add_delayed(slot, not_before);
 }
 
 void Queue::hold(std::uint32_t slot) {
   Meta& meta = metas_[slot];
   TOCSIN_ASSERT(meta.state != PushState::free);
-  if (meta.state == PushState::queued) unlink(flow_of(slot), slot);
+  if (meta.state == PushState::queued) unlink(slot);
   if (meta.state == PushState::delayed) remove_delayed(slot);
   wheel_.unlink(slot);
   meta.state = PushState::held;
@@ -375,7 +352,7 @@ void Queue::finish(std::uint32_t slot, bool accepted, std::vector<Superseded>& s
       if (other.state == PushState::in_flight) {
         other.outdone = true;
         other.superseded_by = records_[slot].id;
-      } else if (other.state == PushState::queued || other.state == PushState::delayed) {
+      } else if (waits(older)) {
         hold(older);
         superseded.push_back({older, records_[slot].id, true});
       }
@@ -397,7 +374,7 @@ void Queue::advance(Tick now, std::vector<std::uint32_t>& expired) {
       return;
     }
     remove_delayed(slot);
-    link_front(flow_of(slot), slot);
+    link_front(slot);
     watch_deadline(slot);
   });
 }
@@ -471,9 +448,7 @@ void Queue::cancel_ids(std::span<const std::uint64_t> ids, std::vector<std::uint
   std::vector<std::uint64_t> sorted(ids.begin(), ids.end());
   std::sort(sorted.begin(), sorted.end());
   for (std::uint32_t slot = 0; slot < fresh_; ++slot) {
-    const PushState state = metas_[slot].state;
-    if (state != PushState::queued && state != PushState::delayed) continue;
-    if (!std::binary_search(sorted.begin(), sorted.end(), records_[slot].id)) continue;
+    if (!waits(slot) || !std::binary_search(sorted.begin(), sorted.end(), records_[slot].id)) continue;
     out.push_back(slot);
     hold(slot);
   }

@@ -8,33 +8,38 @@
 //
 // Pushes of a coalescing template have a key (topic, token, and collapse id where that counts); a newer one supersedes
 // those of its key that wait, takes the place in line where it can, and once accepted also those that come back to wait.
+// So of one key at most one waits, whatever number of them is in flight.
 //
 // Threads: one at a time. Ownership: slots are the caller's between insert() and finish(); a slot that the queue hands
 // out as superseded, expired or cancelled is `held` until finish(). Bounds: pushes_max slots; one small record per flow that
-// ever was; nothing is allocated per push once those exist.
+// ever was; nothing is allocated per push once those exist. Errors: misuse (a slot in the wrong state, more pushes than
+// there is room for) is asserted.
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "dispatch/coalesce_index.h"
+#include "dispatch/pool.h"
 #include "dispatch/record.h"
 #include "dispatch/timer_wheel.h"
 
 namespace tocsin::dispatch {
 
+// held: taken out of its line, and its end is being written.
 enum class PushState : std::uint8_t { free, queued, delayed, in_flight, held };
 
 class Queue {
  public:
   static constexpr std::uint32_t kNone = 0xffffffff;
 
-  // What changes while a push lives, beside its record. The first part is the shard's, the rest the queue's own.
+  // What changes while a push lives, beside its record: one cache line. The first part is the shard's, the rest the
+  // queue's own.
   struct Meta {
     std::int64_t sent_mono_ns = 0;    // last attempt
     std::uint16_t attempts = 0;
@@ -50,7 +55,7 @@ class Queue {
     bool outdone : 1 = false;         // in flight, and a newer one of its key was accepted: superseded_by
 
     PushState state = PushState::free;
-    std::uint32_t topic = 0;
+    std::uint32_t flow = kNone;       // its line, waiting or not
     std::uint32_t next = kNone;       // in its flow, among the delayed, or in the free list
     std::uint32_t prev = kNone;
     std::uint32_t older = kNone;      // of the same key
@@ -59,6 +64,7 @@ class Queue {
     WheelLink wheel;
     std::uint64_t superseded_by = 0;
   };
+  static_assert(sizeof(Meta) == kCacheLine);
 
   struct Superseded {
     std::uint32_t slot = 0;
@@ -83,11 +89,14 @@ class Queue {
   // The push of this credential that goes next, now in_flight; kNone if none may.
   std::uint32_t pop(std::uint32_t credential);
   bool has_ready(std::uint32_t credential) const;
-  // It was not written after all: back to the front. Of several, the last one popped first.
+  // It was not written after all: back to where it stood, as if it had not been popped. Of several, the last one popped
+  // first, and before anything else is done with the queue but delay(), hold() and finish() of those popped with it.
   void unpop(std::uint32_t slot);
-  // In flight, back to wait: to the front, or delayed. False: it is superseded instead, and held.
-  bool requeue(std::uint32_t slot, Tick not_before, std::uint64_t& by, bool& accepted);
-  // Popped, but not to go before this tick.
+  // In flight, back to wait: to the front, or delayed. False: a newer one of its key waits, or was accepted, so that it
+  // is superseded instead, and held. Else an older one of its key that waits is superseded by it.
+  bool requeue(std::uint32_t slot, Tick not_before, std::vector<Superseded>& superseded, std::uint64_t& by,
+               bool& accepted);
+  // Popped, but not to go before this tick; its group's allowance is given back.
   void delay(std::uint32_t slot, Tick not_before);
   // Takes it out of wherever it is, to be ended.
   void hold(std::uint32_t slot);
@@ -104,10 +113,11 @@ class Queue {
   bool group_cancelled(std::uint32_t group) const { return groups_[group].cancelled; }
   // For good; what waits is held and appended.
   void cancel_group(std::uint32_t group, std::vector<std::uint32_t>& out);
-  // Groups that have something queued and may send nothing for their rate: (group, queued). Appends.
+  // Groups that have something queued and may send nothing for their rate: (group, queued). Paused ones are left out.
+  // Told with every call until granted. Appends.
   void wanting_groups(std::vector<std::pair<std::uint32_t, std::uint32_t>>& out);
 
-  // All that wait of a credential, held, in the order of their lines. Appends.
+  // All that wait of a credential, held, line by line in their order, then the delayed ones. Appends.
   void take_waiting(std::uint32_t credential, std::vector<std::uint32_t>& out);
   // Those that wait and have one of these ids, held. Looks at every slot once. Appends.
   void cancel_ids(std::span<const std::uint64_t> ids, std::vector<std::uint32_t>& out);
@@ -122,6 +132,7 @@ class Queue {
 
   struct Flow {
     std::uint32_t credential = 0;
+    std::uint32_t topic = 0;
     std::uint32_t group = 0;  // handle: 0 is none
     std::uint8_t priority_class = 0;
     bool in_ring = false;
@@ -133,7 +144,10 @@ class Queue {
   };
   struct Lane {  // a credential's
     std::array<std::uint32_t, kClasses> rings{kNone, kNone, kNone};
-    std::array<std::uint8_t, kClasses> credit{};
+    // Stride scheduling: the class that has got least for its weight goes next, and unpop() takes back exactly what
+    // pop() added. A class that had nothing to send does not save up: it starts at `now`.
+    std::array<std::uint64_t, kClasses> passes{};
+    std::uint64_t now = 0;  // the pass of the class served last
     std::uint32_t waiting = 0;
     std::uint32_t delayed_head = kNone;
     std::vector<std::uint32_t> flows;
@@ -156,33 +170,38 @@ class Queue {
   struct FlowHash {
     std::size_t operator()(const FlowKey& key) const;
   };
-  struct Links {
+  struct Links {  // where the wheel finds its links
     Meta* metas;
     WheelLink& link(std::uint32_t slot) const { return metas[slot].wheel; }
     Tick& due(std::uint32_t slot) const { return metas[slot].due; }
   };
 
   std::uint32_t acquire();
-  std::uint32_t flow_of(std::uint32_t slot);
+  std::uint32_t flow_of(const PushRecord& record, std::uint32_t topic);
   bool eligible(const Flow& flow) const { return flow.group == 0 || groups_[flow.group - 1].may_send(); }
   void enter_ring(std::uint32_t index);
   void leave_ring(std::uint32_t index);
   void refresh_group(Group& group);
-  void link_back(std::uint32_t flow, std::uint32_t slot);
-  void link_front(std::uint32_t flow, std::uint32_t slot);
-  void took_in(std::uint32_t flow, std::uint32_t slot);
-  void unlink(std::uint32_t flow, std::uint32_t slot);
+  // Links a slot into its flow in front of `before`; kNone: at the end.
+  void link_before(std::uint32_t slot, std::uint32_t before);
+  void link_front(std::uint32_t slot) { link_before(slot, flows_[metas_[slot].flow].head); }
+  void unlink(std::uint32_t slot);
+  void give_back(const PushRecord& record);
   void add_delayed(std::uint32_t slot, Tick not_before);
   void remove_delayed(std::uint32_t slot);
   void watch_deadline(std::uint32_t slot);
-  std::uint32_t supersede_older(std::uint32_t slot, std::vector<Superseded>& superseded);
+  bool waits(std::uint32_t slot) const {
+    return metas_[slot].state == PushState::queued || metas_[slot].state == PushState::delayed;
+  }
+  // Puts `slot` at the head of its key's chain, and answers the one that waits there; kNone: none does.
+  std::uint32_t enter_chain(std::uint32_t slot);
   CoalesceKey key_of(std::uint32_t slot) const;
   void leave_chain(std::uint32_t slot);
 
   std::uint64_t seed_;
   std::uint32_t pushes_max_;
-  std::unique_ptr<PushRecord[]> records_;
-  std::unique_ptr<Meta[]> metas_;
+  SlotArray<PushRecord> records_;
+  SlotArray<Meta> metas_;
   std::uint32_t free_ = kNone;
   std::uint32_t fresh_ = 0;  // slots never used yet start here, so that untouched memory stays untouched
   std::uint32_t in_use_ = 0;
@@ -192,7 +211,7 @@ class Queue {
   std::vector<Group> groups_;
   std::vector<Flow> flows_;
   std::unordered_map<FlowKey, std::uint32_t, FlowHash> flow_index_;
-  FlowKey last_key_;
+  FlowKey last_key_;  // pushes come in runs of one flow
   std::uint32_t last_flow_ = kNone;
   std::vector<std::uint32_t> starved_;
   CoalesceIndex index_;

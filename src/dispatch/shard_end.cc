@@ -207,7 +207,7 @@ void Shard::requeue(std::uint32_t slot, Tick not_before) {
   }
   std::uint64_t by = 0;
   bool accepted = false;
-  if (!queue_.requeue(slot, not_before, by, accepted)) {
+  if (!queue_.requeue(slot, not_before, superseded_, by, accepted)) {
     mark(accepted ? Mark::superseded_accepted : Mark::superseded_retry);
     end(slot, End::superseded, Reason::newer_push, 0, {}, by);
     return;

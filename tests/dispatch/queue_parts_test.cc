@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the queue is made of: the wheel of ticks, and the tables of tokens.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/prng.h"
+#include "dispatch/timer_wheel.h"
+#include "dispatch/token_table.h"
+
+namespace tocsin::dispatch {
+namespace {
+
+std::string numbered(std::string text, std::uint64_t number) { return text += std::to_string(number); }
+base::ByteView view(const std::string& text) { return std::as_bytes(std::span(text)); }
+
+// ---------------------------------------------------------------------------------------------------- wheel
+
+struct Cell {
+  WheelLink link;
+  Tick due = kTickNone;
+};
+struct CellLinks {
+  Cell* cells;
+  WheelLink& link(std::uint32_t slot) const { return cells[slot].link; }
+  Tick& due(std::uint32_t slot) const { return cells[slot].due; }
+};
+
+TEST(TimerWheel, FiresAtItsTickAcrossLevels) {
+  for (const Tick base : {Tick{0}, Tick{1}, Tick{255}, Tick{256}, Tick{65'535}, Tick{65'536}, Tick{(1u << 24) - 1},
+                          Tick{1u << 24}, Tick{0x7fffffff}, Tick{0xfffffe00}}) {
+    for (const Tick after : {1u, 2u, 254u, 255u, 256u, 257u, 511u, 65'535u, 65'536u, 65'537u, (1u << 24) - 1, 1u << 24,
+                             0xfffffffeu}) {
+      if (after > kTickMax - base) continue;
+      std::vector<Cell> cells(2);
+      TimerWheel<CellLinks> wheel(CellLinks{cells.data()});
+      int fired = 0;
+      const auto fire = [&](std::uint32_t slot) { fired += slot == 0 ? 1 : 100; };
+      wheel.advance(base, fire);
+      wheel.link(0, base + after);
+      wheel.link(1, base + after);
+      wheel.unlink(1);
+      EXPECT_LE(wheel.next_due(), base + after);
+      wheel.advance(base + after - 1, fire);
+      EXPECT_EQ(fired, 0) << base << " + " << after;
+      EXPECT_EQ(wheel.next_due(), base + after) << "one tick before, it is known exactly";
+      wheel.advance(base + after, fire);
+      EXPECT_EQ(fired, 1) << base << " + " << after;
+      EXPECT_EQ(wheel.size(), 0u);
+      EXPECT_EQ(wheel.next_due(), kTickMax);
+    }
+  }
+}
+
+TEST(TimerWheel, AgreesWithAMap) {
+  for (std::uint64_t seed = 1; seed <= 40; ++seed) {
+    base::Prng prng(seed);
+    constexpr std::uint32_t kCells = 200;
+    std::vector<Cell> cells(kCells);
+    TimerWheel<CellLinks> wheel(CellLinks{cells.data()});
+    std::map<std::uint32_t, Tick> model;
+    Tick now = seed % 4 == 0 ? 0xff000000u : 0;
+    wheel.advance(now, [](std::uint32_t) {});
+    for (int step = 0; step < 3000; ++step) {
+      const std::uint64_t span = std::uint64_t{1} << prng.below(26);
+      const Tick ahead = static_cast<Tick>(std::min<std::uint64_t>(prng.below(span) + 1, kTickMax - now));
+      const auto slot = static_cast<std::uint32_t>(prng.below(kCells));
+      if (prng.chance(0.6)) {
+        wheel.unlink(slot);
+        wheel.link(slot, now + ahead);
+        model[slot] = std::max(now + ahead, now + 1);
+      } else if (prng.chance(0.3)) {
+        wheel.unlink(slot);
+        model.erase(slot);
+      } else if (ahead != 0) {
+        // Sometimes exactly to where it says.
+        const Tick to = prng.chance(0.4) && wheel.next_due() != kTickMax ? wheel.next_due() : now + ahead;
+        std::set<std::uint32_t> fired, due;
+        for (const auto& [each, at] : model) {
+          if (at <= to) due.insert(each);
+        }
+        wheel.advance(to, [&](std::uint32_t each) { EXPECT_TRUE(fired.insert(each).second); });
+        ASSERT_EQ(fired, due) << "seed " << seed << ", step " << step;
+        for (const std::uint32_t each : due) model.erase(each);
+        now = to;
+      }
+      ASSERT_EQ(wheel.size(), model.size());
+      Tick earliest = kTickMax;
+      for (const auto& [each, at] : model) earliest = std::min(earliest, at);
+      ASSERT_LE(wheel.next_due(), earliest);
+      if (!model.empty()) {
+        ASSERT_GT(wheel.next_due(), now);
+      }
+      if (now >= kTickMax - 1) break;
+    }
+  }
+}
+
+TEST(TimerWheel, LinksAgainWhileFiring) {
+  std::vector<Cell> cells(1);
+  TimerWheel<CellLinks> wheel(CellLinks{cells.data()});
+  wheel.link(0, 5);
+  std::vector<Tick> next{300, 70'000, 20'000'000};
+  int fired = 0;
+  wheel.advance(100'000'000, [&](std::uint32_t slot) {
+    ++fired;
+    if (next.empty()) return;
+    wheel.link(slot, next.front());
+    next.erase(next.begin());
+  });
+  EXPECT_EQ(fired, 4);
+}
+
+// ---------------------------------------------------------------------------------------------------- tokens
+
+TEST(DeadTokens, AgreesWithAMapWhileThereIsRoom) {
+  base::Prng prng(3);
+  DeadTokens dead(5000, 77);
+  EXPECT_TRUE(dead.empty());
+  EXPECT_EQ(dead.find(0, view("x")), 0);
+  std::unordered_map<std::string, std::int64_t> model;
+  for (int step = 0; step < 60'000; ++step) {
+    const auto topic = static_cast<std::uint32_t>(prng.below(2));
+    const std::string token = numbered("token", prng.below(2400));
+    const std::string key = std::to_string(topic) + token;
+    if (prng.chance(0.5)) {
+      const auto ms = static_cast<std::int64_t>(1 + prng.below(1'000'000));
+      dead.add(topic, view(token), ms);
+      model[key] = std::max(model[key], ms);
+    } else if (prng.chance(0.2)) {
+      dead.remove(topic, view(token));
+      model.erase(key);
+    }
+    const auto found = model.find(key);
+    ASSERT_EQ(dead.find(topic, view(token)), found == model.end() ? 0 : found->second);
+    ASSERT_EQ(dead.size(), model.size());
+  }
+  EXPECT_GT(dead.size(), 3000u);
+}
+
+TEST(DeadTokens, BoundsItsPlacesAndKeepsTheLaterOnes) {
+  constexpr std::uint32_t kPlaces = 10'000;
+  DeadTokens dead(kPlaces, 5);
+  for (std::uint32_t i = 0; i < kPlaces; ++i) dead.add(0, view(numbered("t", i)), 1 + i);
+  // Nothing had to go before it was full.
+  EXPECT_EQ(dead.size(), kPlaces);
+  EXPECT_LE(dead.bytes(), 24 * kPlaces);
+  for (std::uint32_t i = 0; i < kPlaces; ++i) ASSERT_EQ(dead.find(0, view(numbered("t", i))), 1 + i);
+  std::uint32_t kept = 0;
+  for (std::uint32_t i = 0; i < kPlaces; ++i) {
+    const std::string token = numbered("u", i);
+    dead.add(0, view(token), 1'000'000 + i);
+    kept += dead.find(0, view(token)) == 1'000'000 + i ? 1 : 0;
+  }
+  EXPECT_EQ(dead.size(), kPlaces);
+  EXPECT_GT(kept, kPlaces * 9 / 10);
+  EXPECT_EQ(dead.find(1, view("u1")), 0) << "another topic";
+
+  DeadTokens one(1, 5);
+  one.add(0, view("a"), 5);
+  one.add(0, view("b"), 4);
+  EXPECT_EQ(one.find(0, view("a")), 5);
+  one.add(0, view("c"), 6);
+  EXPECT_EQ(one.find(0, view("a")), 0);
+  EXPECT_EQ(one.find(0, view("c")), 6);
+  DeadTokens none(0, 5);
+  none.add(0, view("a"), 5);
+  EXPECT_TRUE(none.empty());
+}
+
+TEST(TokenFingerprint, DependsOnEverything) {
+  const std::string token = "0123456789";
+  std::set<std::uint64_t> prints;
+  for (const std::uint64_t seed : {1u, 2u}) {
+    for (const std::uint32_t topic : {0u, 1u}) {
+      for (std::size_t size = 1; size <= token.size(); ++size) {
+        prints.insert(token_fingerprint(seed, topic, view(token).first(size)));
+      }
+      prints.insert(token_fingerprint(seed, topic, view(std::string("0123456789") + '\0')));
+    }
+  }
+  EXPECT_EQ(prints.size(), 4 * (token.size() + 1));
+  EXPECT_FALSE(prints.contains(0));
+}
+
+TEST(TokenHolds, DoubleUpToFiveMinutesAndAreForgotten) {
+  constexpr Tick kSecond = base::kSecond / kTickNs;
+  TokenHolds holds(1);
+  base::Prng prng(1);
+  Tick now = 1000;
+  Tick bound = kSecond;
+  for (int i = 0; i < 12; ++i) {
+    const Tick until = holds.hold(0, view("t"), now, prng);
+    EXPECT_GT(until, now + bound / 2);
+    EXPECT_LE(until, now + bound);
+    EXPECT_EQ(holds.until(0, view("t"), now), until);
+    EXPECT_EQ(holds.until(0, view("t"), until - 1), until);
+    EXPECT_EQ(holds.until(0, view("t"), until), kTickNone);
+    EXPECT_EQ(holds.until(1, view("t"), now), kTickNone);
+    EXPECT_EQ(holds.hold(0, view("t"), until - 1, prng), until) << "one hold for all that were in flight";
+    now = until;
+    bound = std::min<Tick>(2 * bound, 300 * kSecond);
+  }
+  holds.forget(0, view("t"));
+  EXPECT_TRUE(holds.empty());
+  EXPECT_LE(holds.hold(0, view("t"), now, prng), now + kSecond);
+  now += 2000 * kSecond;
+  EXPECT_LE(holds.hold(0, view("t"), now, prng), now + kSecond) << "long ago";
+}
+
+TEST(TokenHolds, AreBounded) {
+  TokenHolds holds(1);
+  base::Prng prng(1);
+  for (std::uint32_t i = 0; i < TokenHolds::kMost + 100; ++i) {
+    const Tick until = holds.hold(0, view(numbered("t", i)), 1, prng);
+    ASSERT_GT(until, 1u);
+  }
+  EXPECT_EQ(holds.size(), TokenHolds::kMost);
+  EXPECT_EQ(holds.until(0, view(numbered("t", TokenHolds::kMost + 5)), 1), kTickNone);
+  // All have ended: there is room again.
+  holds.hold(0, view("later"), 1000, prng);
+  EXPECT_EQ(holds.size(), 1u);
+}
+
+}  // namespace
+}  // namespace tocsin::dispatch

@@ -13,6 +13,7 @@
 #include <string>
 
 #include "apns/provider_token.h"
+#include "tls/library.h"
 #include "tls/wipe.h"
 
 namespace tocsin::engine {
@@ -37,6 +38,7 @@ class ProviderTokens {
     Made& made = made_[next_];
     next_ = 1 - next_;
     tls::wipe(made.token.data(), made.token.size());
+    tls::free_tables_at_thread_exit();  // signing fills them
     made.token = apns::make_provider_token(*key_, iat_s);
     made.iat_s = iat_s;
     ++signatures_;

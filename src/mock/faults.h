@@ -72,7 +72,8 @@ struct Action {
   bool after_headers = false;          // reset
   bool accepted = false;               // reset: the push was taken
   std::int64_t duration_ns = 0;        // delay, stall, hold of answer, interval of slow
-  std::int64_t timestamp_unix_ms = -1; // of answer; -1: the mock's own time for a 410, none for others
+  std::int64_t timestamp_unix_ms = -1; // of answer; -1: see the next
+  std::int64_t timestamp_ago_ns = -1;  // of answer: so long before now; -1: none but for a 410, which gets now
   std::string text;                    // reason of answer; debug data of goaway
 };
 
@@ -99,6 +100,24 @@ struct Pace {
 
 enum class AcceptFault : std::uint8_t { none, refuse, hang };
 enum class TlsFault : std::uint8_t { none, refuse_certificate, expired, wrong_name, alert, no_alpn, hang };
+
+// The part of a connection's behaviour that lasts, as opposed to what happens once.
+struct Manner {
+  std::uint32_t streams = 0;
+  std::uint32_t window = 0;
+  std::uint32_t split_headers = 0;
+  bool window_updates = true;
+  bool ping_answers = true;
+  Pace pace;
+  bool operator==(const Manner&) const = default;
+};
+
+// Faults that change a Manner; under a time window they hold while it lasts.
+constexpr bool lasts(Fault fault) {
+  return fault == Fault::streams || fault == Fault::window || fault == Fault::no_window_updates ||
+         fault == Fault::split_headers || fault == Fault::ping_silence || fault == Fault::slow;
+}
+void apply(const Action& action, Manner& manner);
 
 // What happens to one connection from its accept on.
 struct ConnectFaults {

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cstring>
 #include <iterator>
+#include <unordered_map>
 
 #include "apns/reasons.h"
 #include "apns/request.h"
@@ -124,13 +125,14 @@ void append(std::string_view text, Reply& out) {
   out.body_bytes += static_cast<std::uint32_t>(text.size());
 }
 
-void write_body(std::string_view reason, Reply& out) {
+// A negative time is left out.
+void write_body(std::string_view reason, std::int64_t timestamp_unix_ms, Reply& out) {
   append(R"({"reason":")", out);
   append(reason, out);
   append("\"", out);
-  if (out.status == 410) {
+  if (timestamp_unix_ms >= 0) {
     char digits[24];
-    const auto [end, error] = std::to_chars(digits, std::end(digits), out.timestamp_unix_ms);
+    const auto [end, error] = std::to_chars(digits, std::end(digits), timestamp_unix_ms);
     TOCSIN_ASSERT(error == std::errc{});
     append(R"(,"timestamp":)", out);
     append({digits, static_cast<std::size_t>(end - digits)}, out);
@@ -151,6 +153,9 @@ struct Gateway::Scratch {
   std::string dead_key;
   std::vector<Reason> random_reasons;  // what reject_share draws from
   std::uint8_t token[kTokenBytesMax];
+  ProviderJudge provider;
+  std::unordered_map<std::uint64_t, std::uint32_t> rates;  // by token hash, within the second that began at rates_since
+  std::int64_t rates_since_ns = 0;
   std::size_t token_bytes = 0;         // 0: the request named none, or none that can be read
   Uuid id{};
 
@@ -158,8 +163,9 @@ struct Gateway::Scratch {
 
   // Each of the following is one station of APNs' way through a request; none means "go on".
   Reason check_path(const Fields& fields);
-  Reason check_authority(const GatewayConfig& config, const Peer& peer, const Fields& fields, std::string_view& topic) const;
-  Reason check_headers(const Fields& fields, std::string_view topic, PushType& type) const;
+  Reason check_authority(const GatewayConfig& config, Peer& peer, const Fields& fields, base::Now now, std::string_view& topic);
+  Reason check_headers(const Fields& fields, const Peer& peer, std::string_view topic, PushType& type) const;
+  Reason check_rate(const GatewayConfig& config, base::Now now);
   Reason check_body(const h2::ServerRequest& request, const Fields& fields, PushType type);
 };
 
@@ -181,11 +187,17 @@ Reason Gateway::Scratch::check_path(const Fields& fields) {
   return readable ? Reason::none : Reason::bad_device_token;
 }
 
-Reason Gateway::Scratch::check_authority(const GatewayConfig& config, const Peer& peer, const Fields& fields,
-                                         std::string_view& topic) const {
+Reason Gateway::Scratch::check_authority(const GatewayConfig& config, Peer& peer, const Fields& fields, base::Now now,
+                                         std::string_view& topic) {
   topic = fields.values[kTopic];
   if (!peer.has_certificate) {
-    // A provider token cannot be verified here (yet), so it is as good as a wrong one.
+    if (!config.provider_keys.empty()) {
+      const ProviderTrust* trust = nullptr;
+      const Reason refused = provider.judge(config.provider_keys, fields.values[kAuthorization], peer.provider, now, trust);
+      if (refused != Reason::none) return refused;
+      if (const auto refusal = apns::check_topic(PushType::alert, topic)) return refusal.reason;
+      return allows_topic(*trust, topic) ? Reason::none : Reason::topic_disallowed;
+    }
     if (config.require_certificate) {
       return fields.has(kAuthorization) ? Reason::invalid_provider_token : Reason::missing_provider_token;
     }
@@ -204,13 +216,16 @@ Reason Gateway::Scratch::check_authority(const GatewayConfig& config, const Peer
                                                                                        : Reason::topic_disallowed;
 }
 
-Reason Gateway::Scratch::check_headers(const Fields& fields, std::string_view topic, PushType& type) const {
+Reason Gateway::Scratch::check_headers(const Fields& fields, const Peer& peer, std::string_view topic, PushType& type) const {
   if (!fields.has(kPushType)) {
     type = type_from_topic(topic);
   } else if (fields.values[kPushType] == "mdm") {
     type = PushType::mdm;
   } else if (!apns::push_type_from_name(fields.values[kPushType], type)) {
     return Reason::invalid_push_type;
+  }
+  if (peer.has_certificate || peer.provider.bound()) {
+    if (const auto refusal = apns::check_credential(type, !peer.has_certificate)) return refusal.reason;
   }
   // A topic without its type's suffix is another app's topic as far as the device's token goes.
   if (const auto refusal = apns::check_topic(type, topic)) return refusal.reason;
@@ -237,6 +252,15 @@ Reason Gateway::Scratch::check_body(const h2::ServerRequest& request, const Fiel
   return payloads.check(type, body).reason;
 }
 
+Reason Gateway::Scratch::check_rate(const GatewayConfig& config, base::Now now) {
+  if (config.per_token_rate == 0) return Reason::none;
+  if (now.mono_ns - rates_since_ns >= base::kSecond) {
+    rates.clear();
+    rates_since_ns = now.mono_ns;
+  }
+  return ++rates[token_hash(token_view())] > config.per_token_rate ? Reason::too_many_requests : Reason::none;
+}
+
 Gateway::Gateway(std::shared_ptr<const GatewayConfig> config, std::uint64_t worker)
     : config_(std::move(config)), prng_(base::mix64(config_->seed) ^ worker), scratch_(std::make_unique<Scratch>()) {
   for (const apns::ReasonEntry& entry : apns::reason_table()) {
@@ -248,7 +272,7 @@ Gateway::Gateway(std::shared_ptr<const GatewayConfig> config, std::uint64_t work
 
 Gateway::~Gateway() = default;
 
-void Gateway::handle(const Peer& peer, const h2::ServerRequest& request, base::Now now, Reply& out) {
+void Gateway::handle(Peer& peer, const h2::ServerRequest& request, base::Now now, Reply& out) {
   Scratch& scratch = *scratch_;
   const GatewayConfig& config = *config_;
   const Fields fields = read_fields(request.fields);
@@ -258,13 +282,14 @@ void Gateway::handle(const Peer& peer, const h2::ServerRequest& request, base::N
   PushType type = PushType::alert;
   std::int64_t since_unix_ms = 0;
   Reason reason = scratch.check_path(fields);
-  if (reason == Reason::none) reason = scratch.check_authority(config, peer, fields, topic);
-  if (reason == Reason::none) reason = scratch.check_headers(fields, topic, type);
+  if (reason == Reason::none) reason = scratch.check_authority(config, peer, fields, now, topic);
+  if (reason == Reason::none) reason = scratch.check_headers(fields, peer, topic, type);
   if (reason == Reason::none) reason = scratch.check_body(request, fields, type);
   if (reason == Reason::none) {
     Reason dead = Reason::none;
     if (is_dead(config, scratch.token_view(), scratch.dead_key, since_unix_ms, dead)) reason = dead;
   }
+  if (reason == Reason::none) reason = scratch.check_rate(config, now);
   if (reason == Reason::none && config.reject_share > 0 && prng_.chance(config.reject_share)) {
     reason = scratch.random_reasons[prng_.below(scratch.random_reasons.size())];
   }
@@ -286,13 +311,32 @@ void Gateway::handle(const Peer& peer, const h2::ServerRequest& request, base::N
       out.unique_id = true;
       out.unique_id_value = random_uuid(prng_);
     }
-    ledger_.accepted(scratch.token_view(), out.apns_id, unix_ms);
+    ledger_.accepted(scratch.token_view(), out.apns_id, unix_ms, peer.connection);
     return;
   }
   const apns::ReasonEntry* entry = apns::find_reason(reason);
   out.status = entry != nullptr ? entry->status : kBadPayloadStatus;
-  write_body(entry != nullptr ? std::string_view(entry->name) : kBadPayloadText, out);
+  write_body(entry != nullptr ? std::string_view(entry->name) : kBadPayloadText,
+             out.status == 410 ? out.timestamp_unix_ms : -1, out);
   ledger_.rejected(scratch.token_view(), out.status, reason, unix_ms);
+}
+
+void Gateway::refuse(const h2::ServerRequest& request, base::Now now, std::uint16_t status, std::string_view reason,
+                     std::int64_t timestamp_unix_ms, Reply& out) {
+  Scratch& scratch = *scratch_;
+  const Fields fields = read_fields(request.fields);
+  scratch.id = Uuid{};
+  (void)scratch.check_path(fields);  // for the token; what it says of the path does not matter
+  if (scratch.id == Uuid{} && fields.has(kId)) base::uuid_parse(fields.values[kId], scratch.id);
+  out = Reply{};
+  out.apns_id = scratch.id != Uuid{} ? scratch.id : random_uuid(prng_);
+  out.status = status;
+  const Reason known = apns::reason_from_text(reason);
+  out.reason = known == Reason::none ? Reason::other : known;
+  out.timestamp_unix_ms = std::max<std::int64_t>(timestamp_unix_ms, 0);
+  out.delay_ns = config_->delay_ns;
+  if (!reason.empty()) write_body(reason, timestamp_unix_ms, out);
+  ledger_.rejected(scratch.token_view(), status, out.reason, now.wall_ns / base::kMillisecond);
 }
 
 }  // namespace tocsin::mock

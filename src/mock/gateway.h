@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gateway: APNs as a model. A request comes in (fields, body), a reply goes out (status, reason, apns-id,
-// delay), in the order in which APNs validates; what it accepted stands in its ledger.
+// delay), in the order in which APNs validates; what it accepted stands in its ledger. Provider tokens: provider.h.
 //
 // The same code serves the mock on sockets and the simulator. It has no clock and no I/O. Threads: one at a time (one Gateway per worker; the
 // config is shared and immutable). Ownership: Reply::body views static or Reply-owned storage.
@@ -20,6 +20,7 @@
 #include "base/prng.h"
 #include "h2/server_session.h"
 #include "mock/ledger.h"
+#include "mock/provider.h"
 
 namespace tocsin::mock {
 
@@ -36,8 +37,16 @@ struct GatewayConfig {
   // Answer latency: delay plus uniform jitter in [0, jitter).
   std::int64_t delay_ns = 0;
   std::int64_t jitter_ns = 0;
-  // Without a client certificate a request has no topic authority: 403 MissingProviderToken (provider tokens come later).
+  // Without a client certificate a request needs a provider token of one of these keys; with one, `authorization` is
+  // ignored.
+  ProviderKeys provider_keys;
+  // False: a request with neither is judged without a look at its topic's owner.
   bool require_certificate = true;
+  // More than this many requests for one device token within a second: 429 TooManyRequests. 0: no such limit.
+  std::uint32_t per_token_rate = 0;
+  // So many rejections in a row (410 does not count) halve a connection's stream limit, down to 1; as many accepted
+  // ones in a row double it again. 0: the limit stays.
+  std::uint32_t throttle_errors = 0;
   bool sandbox = false;  // adds apns-unique-id to accepted answers
 };
 
@@ -50,6 +59,7 @@ struct Peer {
   std::string uid;                  // the MDM topic
   std::vector<std::string> topics;  // further topics the certificate names (bundle ids)
   std::uint32_t connection = 0;     // its ordinal, for the ledger
+  ProviderBinding provider{};       // kept up by the gateway
 };
 
 struct Reply {
@@ -74,7 +84,12 @@ class Gateway {
   // apns-id, token, certificate and topic, push type, priority, expiration, collapse id, payload size, JSON, payload against push type, dead tokens;
   // last, reject_share. Apple's list has no reason for a payload that is no JSON object: it gets 400
   // "BadRequestPayload" and Reason::other. Without apns-push-type the topic says how the payload is judged.
-  void handle(const Peer& peer, const h2::ServerRequest& request, base::Now now, Reply& out);
+  void handle(Peer& peer, const h2::ServerRequest& request, base::Now now, Reply& out);
+
+  // Refuses a request without a look at it, and books that. Reason text "": an answer without a body.
+  // A time of -1: none.
+  void refuse(const h2::ServerRequest& request, base::Now now, std::uint16_t status, std::string_view reason,
+              std::int64_t timestamp_unix_ms, Reply& out);
 
   Ledger& ledger() { return ledger_; }
   const Ledger& ledger() const { return ledger_; }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "mock/ledger.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
+#include <deque>
 #include <limits>
 #include <utility>
 #include <vector>
@@ -67,6 +69,22 @@ struct Ledger::Impl {
   LedgerTotals sums;  // by_reason stays empty here
   std::array<std::uint64_t, 2 * kReasonsBelow> by_reason{};
 
+  // All but each token's first acceptance, chained backwards from LedgerEntry::further (index + 1; 0: the end).
+  struct Further {
+    Acceptance acceptance;
+    std::uint32_t before = 0;
+  };
+  std::deque<Further> history;
+
+  void keep(LedgerEntry& entry, const Acceptance& acceptance) {
+    if (history.size() >= kHistoryMax) {
+      ++sums.history_lost;
+      return;
+    }
+    history.push_back({acceptance, entry.further});
+    entry.further = static_cast<std::uint32_t>(history.size());
+  }
+
   Record& record(std::uint32_t index) { return chunks[index / kChunkRecords][index % kChunkRecords]; }
 
   // The place of the token, or the empty place where it belongs.
@@ -125,7 +143,7 @@ Ledger::~Ledger() = default;
 Ledger::Ledger(Ledger&&) noexcept = default;
 Ledger& Ledger::operator=(Ledger&&) noexcept = default;
 
-void Ledger::accepted(base::ByteView token, const Uuid& apns_id, std::int64_t unix_ms) {
+void Ledger::accepted(base::ByteView token, const Uuid& apns_id, std::int64_t unix_ms, std::uint32_t connection) {
   TOCSIN_ASSERT(!token.empty());  // what names no token is never accepted
   LedgerTotals& sums = impl_->sums;
   LedgerEntry& entry = impl_->obtain(token).entry;
@@ -134,7 +152,10 @@ void Ledger::accepted(base::ByteView token, const Uuid& apns_id, std::int64_t un
   if (entry.accepted == 0) {
     ++sums.tokens_accepted;
     entry.first_apns_id = apns_id;
+    entry.first_accepted_unix_ms = unix_ms;
+    entry.first_connection = connection;
   } else {
+    impl_->keep(entry, {apns_id, unix_ms, connection});
     ++sums.doubled;
     if (entry.last_apns_id == apns_id) ++sums.doubled_same_id;
   }
@@ -158,6 +179,15 @@ void Ledger::rejected(base::ByteView token, std::uint16_t status, Reason reason,
 const LedgerEntry* Ledger::find(base::ByteView token) const {
   const Place& here = impl_->place(token, static_cast<std::uint32_t>(token_hash(token)));
   return here.record == 0 ? nullptr : &impl_->record(here.record - 1).entry;
+}
+
+std::vector<Acceptance> Ledger::history(const LedgerEntry& entry) const {
+  std::vector<Acceptance> whole;
+  if (entry.accepted == 0) return whole;
+  for (std::uint32_t at = entry.further; at != 0; at = impl_->history[at - 1].before) whole.push_back(impl_->history[at - 1].acceptance);
+  whole.push_back({entry.first_apns_id, entry.first_accepted_unix_ms, entry.first_connection});
+  std::reverse(whole.begin(), whole.end());
+  return whole;
 }
 
 LedgerTotals Ledger::totals() const {
@@ -184,6 +214,7 @@ void Ledger::merge(const Ledger& other) {
   sums.rejected += more.rejected;
   sums.doubled += more.doubled;
   sums.doubled_same_id += more.doubled_same_id;
+  sums.history_lost += more.history_lost;
   for (std::size_t i = 0; i < impl_->by_reason.size(); ++i) impl_->by_reason[i] += other.impl_->by_reason[i];
 
   for (std::uint32_t i = 0; i < other.impl_->records; ++i) {
@@ -194,9 +225,22 @@ void Ledger::merge(const Ledger& other) {
     LedgerEntry second = theirs.entry;
     if (second.last_unix_ms < first.last_unix_ms) std::swap(first, second);
     LedgerEntry whole = second;
+    whole.further = 0;
+    std::vector<Acceptance> all = history(ours);
+    const std::vector<Acceptance> more_of_it = other.history(theirs.entry);
+    all.insert(all.end(), more_of_it.begin(), more_of_it.end());
+    std::stable_sort(all.begin(), all.end(), [](const Acceptance& a, const Acceptance& b) { return a.unix_ms < b.unix_ms; });
+    for (std::size_t k = 0; k < all.size(); ++k) {
+      if (k != 0) {
+        impl_->keep(whole, all[k]);
+        continue;
+      }
+      whole.first_apns_id = all[k].apns_id;
+      whole.first_accepted_unix_ms = all[k].unix_ms;
+      whole.first_connection = all[k].connection;
+    }
     if (ours.accepted == 0 && theirs.entry.accepted != 0) ++sums.tokens_accepted;
     if (first.accepted != 0) {
-      whole.first_apns_id = first.first_apns_id;
       if (second.accepted == 0) {
         whole.last_apns_id = first.last_apns_id;
       } else {

@@ -30,7 +30,7 @@ void pin(const std::vector<int>& cpus, unsigned index) {
 }  // namespace
 
 Worker::Worker(Shared& shared, unsigned index)
-    : shared_(shared), index_(index), service_(shared.gateway, shared.options.http2, {index, shared.options.workers}),
+    : shared_(shared), index_(index), service_(shared.gateway, shared.script, shared.options.http2, shared.gateway->seed, {index, shared.options.workers}),
       connections_(shared.options.connections_max + 1) {}
 
 Worker::~Worker() {

@@ -35,6 +35,7 @@ struct Shared {
   Options options;
   std::shared_ptr<tls::ServerContext> tls;
   std::shared_ptr<const mock::GatewayConfig> gateway;
+  std::shared_ptr<const mock::Script> script;  // null: no faults
   std::vector<std::unique_ptr<Worker>> workers;
   std::atomic<unsigned> connections{0};
 };

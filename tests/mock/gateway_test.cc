@@ -93,7 +93,8 @@ struct World {
     view.body_bytes = request.body.size();
     view.body_cut = request.body_cut;
     Reply reply;
-    gateway->handle(peer, view, kNow, reply);
+    Peer copy = peer;
+    gateway->handle(copy, view, kNow, reply);
     return reply;
   }
 };

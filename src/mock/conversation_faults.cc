@@ -17,7 +17,6 @@ namespace {
 
 constexpr std::int32_t kLastAll = 0x7fffffff;
 constexpr std::int64_t kSecondGoawayNs = 20 * base::kMillisecond;
-constexpr std::int64_t kMillisecondsPerNs = base::kMillisecond;
 
 std::string_view field(const h2::ServerRequest& request, std::string_view name) {
   for (const h2::FieldView& field : request.fields) {
@@ -105,7 +104,7 @@ void Conversation::decide(const h2::ServerRequest& request, const Verdict& verdi
     const bool bad_body = action->fault != Fault::answer;
     std::int64_t timestamp = action->timestamp_unix_ms;
     const std::int64_t ago_ns = action->timestamp_ago_ns >= 0 ? action->timestamp_ago_ns : action->status == 410 ? 0 : -1;
-    if (timestamp < 0 && ago_ns >= 0) timestamp = (now.wall_ns - ago_ns) / kMillisecondsPerNs;
+    if (timestamp < 0 && ago_ns >= 0) timestamp = (now.wall_ns - ago_ns) / base::kMillisecond;
     service_.gateway_.refuse(request, now, action->status, bad_body ? "InternalServerError" : std::string_view(action->text),
                              timestamp, reply);
   }

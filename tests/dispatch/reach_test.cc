@@ -164,6 +164,21 @@ TEST(Breaker, DialsUnderWayWhenItOpensAreOneOutageAndAreAwaited) {
   EXPECT_GT(longest, 10 * kSecond);
 }
 
+TEST(Breaker, OneOfThoseUnderWayThatIsReachedClosesItAndTheRestCountAnew) {
+  const ReachOptions options;
+  base::Prng chance(21);
+  Reach reach(options);
+  for (unsigned i = 0; i < 10; ++i) reach.dial_started(0);
+  for (unsigned i = 0; i < options.breaker_failures; ++i) reach.dial_failed(0, kPort, true, chance);
+  ASSERT_TRUE(reach.down());
+  reach.dial_reached(kPort, address(1));
+  ASSERT_FALSE(reach.down());
+  for (unsigned i = 1; i <= options.breaker_failures; ++i) {
+    reach.dial_failed(0, kPort, true, chance);
+    EXPECT_EQ(reach.down(), i == options.breaker_failures);
+  }
+}
+
 TEST(Breaker, ClosesWhenOneIsReachedAndDialsAtOnceDouble) {
   const ReachOptions options;
   base::Prng chance(6);
@@ -190,7 +205,7 @@ TEST(Breaker, ClosesWhenOneIsReachedAndDialsAtOnceDouble) {
   EXPECT_EQ(reach.under_way(), 10'000u);
 }
 
-// Counts the dials that `askers` credentials make to an endpoint that is dead for ten minutes; each dial fails after a second.
+// Counts the dials that `askers` credentials make to an endpoint that is dead for ten minutes; each fails after a second.
 struct Outage {
   unsigned first_wave = 0;
   std::vector<std::int64_t> later;
@@ -312,6 +327,7 @@ TEST(Ports, WithoutAnotherNothingChanges) {
     for (unsigned i = 0; i < 9; ++i) {
       EXPECT_EQ(reach.dial_started(i * 1000 * kSecond), kPort);
       reach.dial_failed(i * 1000 * kSecond, kPort, true, chance);
+      EXPECT_EQ(reach.down(), i + 1 >= options.breaker_failures);
     }
   }
 }
@@ -323,8 +339,8 @@ TEST(Ports, OnlyFailuresOfTheNetworkInARowChange) {
     fail(reach, 0, chance);
     reach.dial_reached(reach.dial_started(0), address(1));
     reach.dial_failed(0, reach.dial_started(0), false, chance);
+    EXPECT_EQ(reach.port(), kPort);
   }
-  EXPECT_EQ(reach.port(), kPort);
 }
 
 TEST(Ports, DialsToAPortThatWasLeftSayNothingAboutTheOther) {
@@ -333,8 +349,10 @@ TEST(Ports, DialsToAPortThatWasLeftSayNothingAboutTheOther) {
   options.breaker_failures = 100;
   Reach reach(options);
   for (unsigned i = 0; i < 6; ++i) ASSERT_EQ(reach.dial_started(0), kPort);
-  for (unsigned i = 0; i < 6; ++i) reach.dial_failed(0, kPort, true, chance);
-  EXPECT_EQ(reach.port(), kAlternate);
+  for (unsigned i = 0; i < 6; ++i) {
+    reach.dial_failed(0, kPort, true, chance);
+    EXPECT_EQ(reach.port(), i == 0 ? kPort : kAlternate);
+  }
   // A late success at the alternate does not clear the first port either, once that is in use again.
   ASSERT_EQ(reach.dial_started(0), kAlternate);
   fail(reach, 0, chance);
@@ -369,7 +387,13 @@ TEST_F(OnAlternate, OneDialAsksForTheFirstPortAndTheOthersStay) {
   EXPECT_EQ(reach.dial_started(4 * after), kAlternate);
   reach.dial_reached(kPort, address(1));
   EXPECT_EQ(reach.port(), kPort);
-  EXPECT_EQ(reach.dial_started(4 * after), kPort);
+  // And so the next time.
+  for (unsigned i = 0; i < 2; ++i) {
+    ASSERT_EQ(reach.dial_started(4 * after), kPort);
+    reach.dial_failed(4 * after, kPort, true, chance);
+  }
+  EXPECT_EQ(reach.dial_started(5 * after - 1), kAlternate);
+  EXPECT_EQ(reach.dial_started(5 * after), kPort);
 }
 
 TEST_F(OnAlternate, AQuestionThatWasNotAskedIsAskedAgain) {

@@ -72,7 +72,6 @@ constexpr TransitionTable make_transitions() {
   set(S::dialling, I::connected, S::handshaking);
   set(S::handshaking, I::tls_open, S::settling);
   set(S::settling, I::settings, S::ready);
-  set(S::settling, I::goaway, S::draining);
   set(S::ready, I::goaway, S::draining);
   set(S::ready, I::retire, S::draining);
   set(S::draining, I::goaway, S::draining);
@@ -134,6 +133,7 @@ struct Connection {
 
   // Provider token in use.
   std::int64_t token_iat_s = 0;
+  std::string authorization;            // the field's value: whatever it prepares goes out with this one
   std::int64_t token_over_mono_ns = 0;  // too old from then on
   std::int64_t token_turn_mono_ns = 0;  // from when on a newer one may be taken
 

@@ -11,7 +11,6 @@ namespace tocsin::dispatch {
 #define TOCSIN_MARKS(X)                                                                                        \
   X(goaway_replay)          /* a stream above GOAWAY's last id was sent again */                               \
   X(goaway_twice)                                                                                              \
-  X(goaway_before_settings)                                                                                    \
   X(refused_stream)                                                                                            \
   X(stream_reset)                                                                                              \
   X(broken_answer)                                                                                             \

@@ -197,6 +197,7 @@ std::uint32_t Queue::enter_chain(std::uint32_t slot) {
   const std::uint32_t newest = index_.find(key.hash, [&](std::uint32_t other) {
     const Meta& meta = metas_[other];
     if (meta.by_collapse != key.by_collapse || flows_[meta.flow].topic != key.topic) return false;
+    if (records_[other].credential != records_[slot].credential) return false;
     const PushRecord& record = records_[other];
     const auto same = [](base::ByteView a, base::ByteView b) {
       return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin());

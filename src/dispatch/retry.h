@@ -22,6 +22,7 @@ std::int64_t retry_delay_ns(apns::Retry how, unsigned how_often, std::int64_t la
 // up in an outage goes out at a growing rate once answers are good), and 10 a second come in any case.
 class RetryBudget {
  public:
+  explicit RetryBudget(double left = 100) : left_(left) {}
   void first_attempt() { add(0.1); }
   void accepted() { add(2); }
   bool spend(std::int64_t now) {
@@ -40,7 +41,7 @@ class RetryBudget {
   static constexpr double kMost = 1000;
   void add(double amount) { left_ = std::min(left_ + amount, kMost); }
 
-  double left_ = 100;
+  double left_;
   std::int64_t filled_at_ = base::kNever;
 };
 

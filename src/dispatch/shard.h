@@ -187,8 +187,8 @@ class Shard {
   void ask(Pace pace, std::uint32_t index, Allowance& allowance, std::uint32_t waiting);
   // False: it may not go now (delayed, or ended).
   bool may_go(std::uint32_t slot);
-  void add_request(std::uint32_t slot, Connection& connection, const Credential& credential);
-  std::uint32_t prepared_list(Connection& connection, const Credential& credential, const PushRecord& record);
+  void add_request(std::uint32_t slot, Connection& connection);
+  std::uint32_t prepared_list(Connection& connection, const PushRecord& record);
   void fail_waiting(std::uint32_t index, End end, Reason reason, std::string_view text);
 
   // --- shard_end.cc: answers and ends

@@ -142,6 +142,8 @@ void Shard::overdue(base::Handle handle, Connection& connection) {
   }
   connection.answer_deadline_mono_ns = oldest;
   mark_dirty(handle, connection);
+  // A peer that answers late, or none at all: other answers would tell, but there may be none to come.
+  if (connection.ping_deadline_mono_ns == base::kNever && config.ping_after_ns != 0) send_ping(handle, connection);
   // The last stream went without an answer, so that no later answer will be there to end this connection.
   if (connection.in_flight == 0 && (stopping_ || connection.state == ConnectionState::draining)) {
     begin_close(handle, connection, ConnectionInput::drained);

@@ -178,6 +178,11 @@ void Shard::on_settings(base::Handle handle, Connection& connection) {
 
 void Shard::on_goaway(base::Handle handle, Connection& connection, const h2::Event& event) {
   ++counters_.goaways;
+  if (connection.state == ConnectionState::settling) {
+    // A session takes nothing before SETTINGS (RFC 9113 section 3.4); one that did would have no stream to save.
+    lose(handle, connection, tls::Cause::none, "GOAWAY before SETTINGS from " + connection.config->authority);
+    return;
+  }
   Credential& credential = credentials_[connection.credential];
   std::string text = "GOAWAY from " + credential.config->authority + ", last stream " +
                      std::to_string(event.last_stream_id) + ", error " + std::to_string(event.error_code);
@@ -188,7 +193,6 @@ void Shard::on_goaway(base::Handle handle, Connection& connection, const h2::Eve
   }
   log(event.error_code == 0 ? LogLevel::info : LogLevel::warning, "goaway", text);
   if (connection.state == ConnectionState::draining) mark(Mark::goaway_twice);
-  if (connection.state == ConnectionState::settling) mark(Mark::goaway_before_settings);
   connection.goaway_last = event.last_stream_id;
   move(connection, ConnectionInput::goaway);
   connection.stage_deadline_mono_ns = base::kNever;

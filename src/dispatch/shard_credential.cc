@@ -34,6 +34,7 @@ void Shard::add_credential(const Event& event) {
   TOCSIN_ASSERT(event.index == credentials_.size() && event.index < options_.credentials_max);
   Credential& credential = credentials_.emplace_back();
   credential.config = event.credential;
+  credential.budget = RetryBudget(options_.retry_budget);
   credential.reach = find_reach(*event.credential);
   credential.allowance.paced = event.credential->paced;
   queue_.add_credential();
@@ -59,9 +60,13 @@ void Shard::roll_credential(std::uint32_t index, Mark why) {
   ++credential.version;
   mark(why);
   bool any = false;
-  for (const base::Handle handle : credential.connections) {
-    const ConnectionState state = connections_[handle].state;
-    any |= state != ConnectionState::closing && state != ConnectionState::draining;
+  const std::vector<base::Handle> handles = credential.connections;
+  for (const base::Handle handle : handles) {
+    Connection& connection = connections_[handle];
+    if (connection.state == ConnectionState::closing || connection.state == ConnectionState::draining) continue;
+    any = true;
+    // One that is only on its way would arrive outdated.
+    if (connection.state != ConnectionState::ready) begin_close(handle, connection, ConnectionInput::fail);
   }
   credential.renewing = any;
   activate(index);
@@ -163,6 +168,7 @@ void Shard::take_token(const Credential& credential, Connection& connection) {
   connection.token_turn_mono_ns =
       now_.mono_ns + kTokenChangeMinNs + base::kSecond +
       static_cast<std::int64_t>(prng_.below(static_cast<std::uint64_t>(120 * base::kSecond)));
+  connection.authorization = credential.authorization;
   connection.prepared.clear();
   ++counters_.token_turns;
 }

@@ -168,10 +168,11 @@ void Shard::count_failure(Credential& credential, Connection& connection, tls::C
   ++counters_.dials_failed;
   if (connection.reach_open) {
     Reach& reach = *reaches_[connection.reach];
-    if (connection.state == ConnectionState::dialling) reach.address_failed(connection.address, now_.mono_ns);
+    const bool network = cause != tls::Cause::own_certificate_refused && cause != tls::Cause::own_configuration;
+    // One that takes connections and then says nothing is no better than one that does not.
+    if (network && connection.address_used) reach.address_failed(connection.address, now_.mono_ns);
     const bool was_down = reach.down();
-    reach.dial_failed(now_.mono_ns, connection.port,
-                      cause != tls::Cause::own_certificate_refused && cause != tls::Cause::own_configuration, prng_);
+    reach.dial_failed(now_.mono_ns, connection.port, network, prng_);
     connection.reach_open = false;
     if (!was_down && reach.down()) {
       mark(Mark::breaker_opened);

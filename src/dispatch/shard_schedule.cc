@@ -172,26 +172,25 @@ void Shard::ask(Pace pace, std::uint32_t index, Allowance& allowance, std::uint3
   out_->wants.push_back({pace, index, waiting});
 }
 
-std::uint32_t Shard::prepared_list(Connection& connection, const Credential& credential, const PushRecord& record) {
+std::uint32_t Shard::prepared_list(Connection& connection, const PushRecord& record) {
   const bool collapse = record.collapse_bytes != 0;
   const std::size_t key = std::size_t{record.template_index} * 2 + (collapse ? 1 : 0);
   if (key >= connection.prepared.size()) connection.prepared.resize(std::max(key + 1, templates_.size() * 2), 0);
   std::uint32_t& number = connection.prepared[key];
   if (number == 0) {
-    const std::string_view authorization =
-        connection.config->provider_tokens ? std::string_view(credential.authorization) : std::string_view{};
     number = 1 + connection.h2->prepare(apns::request_fields(templates_[record.template_index]->options,
-                                                             connection.config->authority, collapse, authorization));
+                                                             connection.config->authority, collapse,
+                                                             connection.authorization));
   }
   return number - 1;
 }
 
-void Shard::add_request(std::uint32_t slot, Connection& connection, const Credential& credential) {
+void Shard::add_request(std::uint32_t slot, Connection& connection) {
   const PushRecord& record = queue_.record(slot);
   const TemplateConfig& config = *templates_[record.template_index];
   h2::Request& request = requests_.emplace_back();
   request.tag = slot;
-  request.prepared = prepared_list(connection, credential, record);
+  request.prepared = prepared_list(connection, record);
   request.slots[0] = record.token();
   request.slots[1] = std::as_bytes(std::span(record.apns_id));
   request.slots[2] = record.collapse_id();
@@ -261,7 +260,7 @@ std::uint32_t Shard::write_batch(base::Handle handle, Connection& connection, st
   while (requests_.size() < room) {
     const std::uint32_t slot = queue_.pop(index);
     if (slot == Queue::kNone) break;
-    if (may_go(slot)) add_request(slot, connection, credential);
+    if (may_go(slot)) add_request(slot, connection);
   }
   if (requests_.empty()) return 0;
   const std::size_t written = connection.h2->write(requests_, connection.plain_out);

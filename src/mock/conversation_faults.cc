@@ -105,7 +105,7 @@ void Conversation::decide(const h2::ServerRequest& request, const Verdict& verdi
     std::int64_t timestamp = action->timestamp_unix_ms;
     const std::int64_t ago_ns = action->timestamp_ago_ns >= 0 ? action->timestamp_ago_ns : action->status == 410 ? 0 : -1;
     if (timestamp < 0 && ago_ns >= 0) timestamp = (now.wall_ns - ago_ns) / base::kMillisecond;
-    service_.gateway_.refuse(request, now, action->status, bad_body ? "InternalServerError" : std::string_view(action->text),
+    service_.gateway_.refuse(peer_, request, now, action->status, bad_body ? "InternalServerError" : std::string_view(action->text),
                              timestamp, reply);
   }
   last_judged_ = std::max(last_judged_, request.stream_id);

@@ -312,6 +312,7 @@ void Gateway::handle(Peer& peer, const h2::ServerRequest& request, base::Now now
       out.unique_id_value = random_uuid(prng_);
     }
     ledger_.accepted(scratch.token_view(), out.apns_id, unix_ms, peer.connection);
+    if (config.observer) config.observer(peer, request, out);
     return;
   }
   const apns::ReasonEntry* entry = apns::find_reason(reason);
@@ -319,9 +320,10 @@ void Gateway::handle(Peer& peer, const h2::ServerRequest& request, base::Now now
   write_body(entry != nullptr ? std::string_view(entry->name) : kBadPayloadText,
              out.status == 410 ? out.timestamp_unix_ms : -1, out);
   ledger_.rejected(scratch.token_view(), out.status, reason, unix_ms);
+  if (config.observer) config.observer(peer, request, out);
 }
 
-void Gateway::refuse(const h2::ServerRequest& request, base::Now now, std::uint16_t status, std::string_view reason,
+void Gateway::refuse(const Peer& peer, const h2::ServerRequest& request, base::Now now, std::uint16_t status, std::string_view reason,
                      std::int64_t timestamp_unix_ms, Reply& out) {
   Scratch& scratch = *scratch_;
   const Fields fields = read_fields(request.fields);
@@ -337,6 +339,7 @@ void Gateway::refuse(const h2::ServerRequest& request, base::Now now, std::uint1
   out.delay_ns = config_->delay_ns;
   if (!reason.empty()) write_body(reason, timestamp_unix_ms, out);
   ledger_.rejected(scratch.token_view(), status, out.reason, now.wall_ns / base::kMillisecond);
+  if (config_->observer) config_->observer(peer, request, out);
 }
 
 }  // namespace tocsin::mock

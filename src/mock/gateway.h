@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -23,6 +24,9 @@
 #include "mock/provider.h"
 
 namespace tocsin::mock {
+
+struct Peer;
+struct Reply;
 
 struct GatewayConfig {
   // Tokens (hex, lower case) that are dead, with the time APNs would name (Unix ms).
@@ -47,6 +51,8 @@ struct GatewayConfig {
   // So many rejections in a row (410 does not count) halve a connection's stream limit, down to 1; as many accepted
   // ones in a row double it again. 0: the limit stays.
   std::uint32_t throttle_errors = 0;
+  // Called with every request that was judged and booked, and what it got; for oracles. Empty: nobody is told.
+  std::function<void(const Peer& peer, const h2::ServerRequest& request, const Reply& reply)> observer;
   bool sandbox = false;  // adds apns-unique-id to accepted answers
 };
 
@@ -88,7 +94,7 @@ class Gateway {
 
   // Refuses a request without a look at it, and books that. Reason text "": an answer without a body.
   // A time of -1: none.
-  void refuse(const h2::ServerRequest& request, base::Now now, std::uint16_t status, std::string_view reason,
+  void refuse(const Peer& peer, const h2::ServerRequest& request, base::Now now, std::uint16_t status, std::string_view reason,
               std::int64_t timestamp_unix_ms, Reply& out);
 
   Ledger& ledger() { return ledger_; }

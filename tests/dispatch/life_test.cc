@@ -22,7 +22,7 @@ TEST(Table, HoldsWhatTheDrawingSaysAndNothingElse) {
       {S::ready, I::retire, S::draining},      {S::dialling, I::connected, S::handshaking},
       {S::dialling, I::fail, S::closing},      {S::handshaking, I::tls_open, S::settling},
       {S::handshaking, I::fail, S::closing},   {S::settling, I::settings, S::ready},
-      {S::settling, I::goaway, S::draining},   {S::settling, I::fail, S::closing},
+      {S::settling, I::fail, S::closing},
       {S::ready, I::goaway, S::draining},      {S::ready, I::drained, S::closing},
       {S::ready, I::fail, S::closing},         {S::draining, I::goaway, S::draining},
       {S::draining, I::drained, S::closing},   {S::draining, I::fail, S::closing},

@@ -176,7 +176,7 @@ class Twin {
     push.age = model_.ages++;
     push.line = {record.credential, topic, record.group, static_cast<int>(record.priority_class)};
     push.deadline = record.deadline;
-    if (coalesce) push.key = std::to_string(topic) + '/' + token + (by_collapse ? '/' + collapse : std::string("-"));
+    if (coalesce) push.key = std::to_string(record.credential) + "@" + std::to_string(topic) + '/' + token + (by_collapse ? '/' + collapse : std::string("-"));
     const auto older = model_.waiting_with_key(push, false, true);
 
     Taken taken;

@@ -17,7 +17,7 @@ SANITIZER_OPTIONS = {
 # What is built how, and which suites of it run. None: all suites. `must`: suites that may not be empty.
 BUILDS = {
     "release": dict(setup=["--buildtype=release"], env={}, suites=None, timeout_factor=1,
-                    must=["pure", "unit", "threads", "lint", "integration"]),
+                    must=["pure", "unit", "threads", "lint", "integration", "sim"]),
     "asan": dict(setup=["-Db_sanitize=address,undefined", "-Doptimization=1", "-Ddebug=true",
                         "-Dcpp_args=-g1 -fno-omit-frame-pointer", "-Db_lundef=false"],
                  env={}, suites=["pure", "unit", "integration"], timeout_factor=4, must=["pure", "unit", "integration"]),
@@ -218,6 +218,8 @@ def report(entries, suites):
             say("\n".join("      " + line for line in (out + err).splitlines()[-60:]))
         elif result == "SKIP":
             say(f"   skipped {name}: {(out + err).strip().splitlines()[-1] if (out + err).strip() else 'no reason given'}")
+        elif "sim" in suites.get(name, []) and out.strip():
+            say(f"   {name}: {out.strip().splitlines()[-1]}")  # what the seeds did, faults and edges
     for suite, (tally, seconds) in sorted(by_suite.items()):
         say(f"   suite {suite:<12} {str(tally):<32} {seconds:7.1f} s of test time")
 

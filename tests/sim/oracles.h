@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+// Oracles: what must hold whatever happens, each fed with what was seen and judged apart from the code under test.
+//
+// Numbers as in docs/testing.md. An oracle complains to Verdicts; it never aborts. Each has a test that feeds it a bad
+// history. Threads: one at a time. Times are virtual nanoseconds.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include <tocsin/push.h>
+
+#include "base/bytes.h"
+#include "base/now.h"
+
+namespace tocsin::sim {
+
+class Verdicts {
+ public:
+  static constexpr std::size_t kMost = 20;
+  void say(int oracle, std::string text) {
+    ++count_;
+    if (said_.size() < kMost) said_.push_back("oracle " + std::to_string(oracle) + ": " + std::move(text));
+  }
+  bool good() const { return count_ == 0; }
+  const std::vector<std::string>& said() const { return said_; }
+
+ private:
+  std::uint64_t count_ = 0;
+  std::vector<std::string> said_;
+};
+
+// 1: each push taken gets exactly one final outcome.
+class Conservation {
+ public:
+  explicit Conservation(Verdicts& verdicts) : verdicts_(verdicts) {}
+  void taken(std::uint64_t id);
+  void ended(std::uint64_t id, End end);
+  void nothing_pending();  // at the end of a run
+  std::size_t pending() const { return taken_.size() - ended_.size(); }
+  std::uint64_t of(End end) const { return ends_[static_cast<std::size_t>(end)]; }
+
+ private:
+  Verdicts& verdicts_;
+  std::set<std::uint64_t> taken_;
+  std::map<std::uint64_t, End> ended_;
+  std::uint64_t ends_[kEnds + 1] = {};
+};
+
+// 2 and 3: what the gateway processed against what was reported.
+class Effects {
+ public:
+  explicit Effects(Verdicts& verdicts) : verdicts_(verdicts) {}
+  void taken(std::uint64_t id, Policy policy) { pushes_[id].policy = policy; }
+  void processed(std::uint64_t id);          // accepted by the gateway
+  void ended(const Outcome& outcome, std::uint64_t id);
+  void judge();
+
+ private:
+  struct Push {
+    Policy policy = Policy::at_least_once;
+    unsigned processed = 0;
+    bool ended = false;
+    End end = End::failed;
+    bool doubled = false;
+    unsigned attempts = 0;
+  };
+  Verdicts& verdicts_;
+  std::unordered_map<std::uint64_t, Push> pushes_;
+};
+
+// 4: what the peer says of our obedience to its limits, windows and HTTP/2's rules.
+class PeerRules {
+ public:
+  explicit PeerRules(Verdicts& verdicts) : verdicts_(verdicts) {}
+  void broken(unsigned connection, std::string_view why) {
+    verdicts_.say(4, "connection " + std::to_string(connection) + " broke the peer's rules: " + std::string(why));
+  }
+
+ private:
+  Verdicts& verdicts_;
+};
+
+// 5: nothing new starts on a connection after the client read GOAWAY.
+class AfterGoaway {
+ public:
+  explicit AfterGoaway(Verdicts& verdicts) : verdicts_(verdicts) {}
+  void read(unsigned connection, std::int64_t at) { read_.try_emplace(connection, at); }
+  // A HEADERS frame left in bytes that were encoded no earlier than `encoded_from`.
+  void started(unsigned connection, std::uint32_t stream, std::int64_t encoded_from);
+
+ private:
+  Verdicts& verdicts_;
+  std::map<unsigned, std::int64_t> read_;
+};
+
+// 6: a token reported unregistered at T is not sent to, unless registered after T.
+class DeadTokenRule {
+ public:
+  explicit DeadTokenRule(Verdicts& verdicts) : verdicts_(verdicts) {}
+  using Key = std::pair<unsigned, std::string>;  // shard; topic and token
+  void known(const Key& key, std::int64_t unregistered_ms, std::int64_t at);
+  void requested(const Key& key, std::int64_t registered_ms, std::int64_t encoded_from);
+  // The filter has few places: what it forgot is forgiven.
+  void forgive_forgetting() { forgiving_ = true; }
+
+ private:
+  struct Known {
+    std::int64_t ms = 0;
+    std::int64_t at = 0;
+  };
+  Verdicts& verdicts_;
+  std::map<Key, Known> known_;
+  bool forgiving_ = false;
+};
+
+// 7: provider tokens: on the grid; a connection changes no sooner than 20 minutes after its last change, and never
+// sends one of 55 minutes; at most two live ones per key; one signature for all.
+class ProviderTokenRule {
+ public:
+  explicit ProviderTokenRule(Verdicts& verdicts) : verdicts_(verdicts) {}
+  void used(unsigned connection, std::uint32_t key, std::int64_t iat_s, std::int64_t encoded_mono_ns, std::int64_t age_ns);
+
+ private:
+  struct Use {
+    std::int64_t iat_s = 0;
+    std::int64_t since = 0;
+  };
+  Verdicts& verdicts_;
+  std::map<unsigned, Use> connections_;
+  std::map<std::uint32_t, std::map<std::int64_t, std::int64_t>> live_;  // key -> iat -> last use
+};
+
+// 8: dials are spread: one at a time per credential and shard, no more than a back-off allows, and not all at one moment.
+class NoStampede {
+ public:
+  explicit NoStampede(Verdicts& verdicts) : verdicts_(verdicts) {}
+  void dial(unsigned shard, std::uint32_t credential, std::int64_t at);
+  void settled(unsigned shard, std::uint32_t credential);
+  // The dials that followed an event which ended every connection of `dialers` at once.
+  void after_mass_death(const std::vector<std::int64_t>& dials);
+  static constexpr unsigned kPerSecond = 60;
+
+ private:
+  struct One {
+    bool open = false;
+    std::deque<std::int64_t> recent;
+  };
+  Verdicts& verdicts_;
+  std::map<std::pair<unsigned, std::uint32_t>, One> dialers_;
+};
+
+// 9: nothing over capacity; at rest nothing is left.
+class Bounds {
+ public:
+  explicit Bounds(Verdicts& verdicts) : verdicts_(verdicts) {}
+  void within(const char* what, std::uint64_t value, std::uint64_t most);
+  void at_rest(const char* what, std::uint64_t left);
+
+ private:
+  Verdicts& verdicts_;
+};
+
+// 10: bytes lent to the kernel do not change before they come back.
+class LentBuffers {
+ public:
+  explicit LentBuffers(Verdicts& verdicts) : verdicts_(verdicts) {}
+  void lend(std::uint64_t link, base::ByteView bytes);
+  void give_back(std::uint64_t link);
+  void forget(std::uint64_t link) { lent_.erase(link); }
+  std::size_t out() const { return lent_.size(); }
+
+ private:
+  struct Lent {
+    base::ByteView bytes;
+    std::uint64_t hash = 0;
+  };
+  Verdicts& verdicts_;
+  std::map<std::uint64_t, Lent> lent_;
+};
+
+// 11: while a (credential, topic) has pushes that were never tried, others of its credential may not be served
+// without end.
+class Fairness {
+ public:
+  explicit Fairness(Verdicts& verdicts) : verdicts_(verdicts) {}
+  using Flow = std::pair<std::uint32_t, std::uint32_t>;  // (credential and shard, topic)
+  void waits(const Flow& flow);
+  void left(const Flow& flow);             // ended without being tried
+  void served(const Flow& flow, bool first);  // tried; for the first time
+  void hold() { held_ = true; }            // pauses and rates make no promise
+  void release();
+  static constexpr unsigned kOthersMost = 200;
+
+ private:
+  struct State {
+    unsigned waiting = 0;
+    unsigned others = 0;  // served since this one was, or since it began to wait
+  };
+  Verdicts& verdicts_;
+  std::map<Flow, State> flows_;
+  bool held_ = false;
+};
+
+// 12: drain ends in bounded time.
+class DrainBound {
+ public:
+  explicit DrainBound(Verdicts& verdicts) : verdicts_(verdicts) {}
+  void ended(std::int64_t stop_at, std::int64_t deadline, std::int64_t rest_at, bool rested);
+  static constexpr std::int64_t kFarewellNs = 3 * base::kSecond;
+
+ private:
+  Verdicts& verdicts_;
+};
+
+// Beside the twelve: an expired push's outcome comes within a second; a rate is kept over any second; a dead peer with
+// pushes in flight is found within ten.
+class Expiry {
+ public:
+  explicit Expiry(Verdicts& verdicts) : verdicts_(verdicts) {}
+  void ended(std::uint64_t id, std::int64_t deadline, std::int64_t at, bool expired, bool was_waiting);
+
+ private:
+  Verdicts& verdicts_;
+};
+
+class RateRule {
+ public:
+  RateRule(Verdicts& verdicts, double per_second, double burst) : verdicts_(verdicts), rate_(per_second), burst_(burst) {}
+  void sent(std::int64_t at, const char* what);
+
+ private:
+  Verdicts& verdicts_;
+  double rate_;
+  double burst_;
+  std::deque<std::int64_t> recent_;
+};
+
+class DeadPeer {
+ public:
+  explicit DeadPeer(Verdicts& verdicts) : verdicts_(verdicts) {}
+  void died(unsigned connection, std::int64_t at) { died_.try_emplace(connection, at); }
+  void closed(unsigned connection) { died_.erase(connection); }
+  void look(std::int64_t now, bool (*has_in_flight)(void*, unsigned), void* context);
+  static constexpr std::int64_t kFoundWithinNs = 10 * base::kSecond;
+
+ private:
+  Verdicts& verdicts_;
+  std::map<unsigned, std::int64_t> died_;
+};
+
+std::uint64_t hash_bytes(base::ByteView bytes);
+
+}  // namespace tocsin::sim

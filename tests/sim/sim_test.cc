@@ -1,0 +1,577 @@
+// SPDX-License-Identifier: Apache-2.0
+// The oracles can complain, each of them; and scenarios by hand, each with what it is about asserted.
+#include <gtest/gtest.h>
+
+#include "world.h"
+
+namespace tocsin::sim {
+namespace {
+
+using dispatch::EventKind;
+using dispatch::Mark;
+
+bool complains(const Verdicts& verdicts, int oracle) {
+  return !verdicts.good() && verdicts.said().front().starts_with("oracle " + std::to_string(oracle) + ":");
+}
+
+Outcome outcome_of(std::uint64_t id, End end, std::uint16_t attempts = 1, std::uint8_t flags = 0) {
+  Outcome outcome;
+  outcome.id = id;
+  outcome.end = end;
+  outcome.attempts = attempts;
+  outcome.flags = flags;
+  return outcome;
+}
+
+// --- Oracles against bad histories, and good ones beside them
+
+TEST(Oracle, ConservationSeesLostDoubledAndStrangeOutcomes) {
+  for (int bad = 0; bad < 4; ++bad) {
+    Verdicts verdicts;
+    Conservation oracle(verdicts);
+    oracle.taken(1);
+    oracle.taken(2);
+    oracle.ended(1, End::accepted);
+    if (bad == 1) oracle.ended(1, End::rejected);
+    if (bad == 2) oracle.ended(3, End::accepted);
+    if (bad != 3) oracle.ended(2, End::failed);
+    oracle.nothing_pending();
+    EXPECT_EQ(complains(verdicts, 1), bad != 0) << bad;
+    EXPECT_EQ(verdicts.good(), bad == 0) << bad;
+  }
+}
+
+TEST(Oracle, EffectsSeeDoublesAndFalseReports) {
+  struct Row {
+    Policy policy;
+    unsigned processed;
+    Outcome outcome;
+    int oracle;  // 0: good
+  };
+  const Policy least = Policy::at_least_once, most = Policy::at_most_once;
+  const Row rows[] = {
+      {least, 1, outcome_of(1, End::accepted), 0},
+      {least, 2, outcome_of(1, End::accepted, 2, kPossiblyDoubled), 0},
+      {least, 2, outcome_of(1, End::accepted, 2), 2},
+      {most, 2, outcome_of(1, End::accepted, 2, kPossiblyDoubled), 2},
+      {most, 1, outcome_of(1, End::unknown), 0},
+      {most, 0, outcome_of(1, End::unknown), 0},
+      {least, 0, outcome_of(1, End::accepted), 3},
+      {least, 1, outcome_of(1, End::failed), 2},
+      {least, 1, outcome_of(1, End::returned), 2},
+      {least, 1, outcome_of(1, End::expired), 2},
+      {least, 1, outcome_of(1, End::superseded), 2},
+      {least, 1, outcome_of(1, End::rejected), 2},
+      {least, 1, outcome_of(1, End::rejected, 2, kPossiblyDoubled), 0},
+      {least, 2, outcome_of(1, End::unknown, 1, kPossiblyDoubled), 2},
+  };
+  for (const Row& row : rows) {
+    Verdicts verdicts;
+    Effects oracle(verdicts);
+    oracle.taken(1, row.policy);
+    for (unsigned i = 0; i < row.processed; ++i) oracle.processed(1);
+    oracle.ended(row.outcome, 1);
+    oracle.judge();
+    EXPECT_EQ(verdicts.good(), row.oracle == 0) << (&row - rows);
+    EXPECT_EQ(row.oracle != 0 && complains(verdicts, row.oracle), row.oracle != 0) << (&row - rows);
+  }
+}
+
+TEST(Oracle, GoawayAndPeerRules) {
+  Verdicts verdicts;
+  AfterGoaway oracle(verdicts);
+  oracle.started(1, 1, 5);
+  oracle.read(1, 10);
+  oracle.started(1, 3, 9);
+  oracle.started(2, 1, 99);
+  EXPECT_TRUE(verdicts.good());
+  oracle.started(1, 5, 11);
+  EXPECT_TRUE(complains(verdicts, 5));
+  Verdicts other;
+  PeerRules(other).broken(3, "a stream beyond the limit");
+  EXPECT_TRUE(complains(other, 4));
+}
+
+TEST(Oracle, DeadTokens) {
+  for (const bool bad : {false, true}) {
+    Verdicts verdicts;
+    DeadTokenRule oracle(verdicts);
+    oracle.known({0, "t"}, 1000, 50);
+    oracle.requested({0, "t"}, 0, 50);     // was on its way
+    oracle.requested({0, "t"}, 1001, 99);  // registered anew
+    oracle.requested({1, "t"}, 0, 99);     // another shard does not know
+    if (bad) oracle.requested({0, "t"}, 1000, 99);
+    EXPECT_EQ(complains(verdicts, 6), bad);
+  }
+}
+
+TEST(Oracle, ProviderTokens) {
+  const std::int64_t minute = 60 * kSec;
+  const auto judge = [](auto&& feed) {
+    Verdicts verdicts;
+    ProviderTokenRule oracle(verdicts);
+    feed(oracle);
+    return complains(verdicts, 7);
+  };
+  EXPECT_FALSE(judge([&](ProviderTokenRule& o) {
+    o.used(1, 0, 1800, 0, 29 * minute);
+    o.used(1, 0, 3600, 21 * minute, 20 * minute);
+  }));
+  EXPECT_TRUE(judge([&](ProviderTokenRule& o) { o.used(1, 0, 1801, 0, 0); }));
+  EXPECT_TRUE(judge([&](ProviderTokenRule& o) { o.used(1, 0, 1800, 0, 55 * minute); }));
+  EXPECT_TRUE(judge([&](ProviderTokenRule& o) {
+    o.used(1, 0, 1800, 0, 29 * minute);
+    o.used(1, 0, 3600, 19 * minute, 18 * minute);
+  }));
+  EXPECT_TRUE(judge([&](ProviderTokenRule& o) {
+    o.used(1, 0, 1800, 0, 0);
+    o.used(2, 0, 3600, 0, 0);
+    o.used(3, 0, 5400, 0, 0);
+  }));
+}
+
+TEST(Oracle, Stampede) {
+  Verdicts twice;
+  NoStampede one(twice);
+  one.dial(0, 0, 0);
+  one.dial(0, 1, 0);
+  EXPECT_TRUE(twice.good());
+  one.dial(0, 0, 5);
+  EXPECT_TRUE(complains(twice, 8));
+  Verdicts often;
+  NoStampede many(often);
+  for (unsigned i = 0; i <= NoStampede::kPerSecond; ++i) {
+    many.dial(0, 0, i);
+    many.settled(0, 0);
+  }
+  EXPECT_TRUE(complains(often, 8));
+  Verdicts together;
+  NoStampede(together).after_mass_death({7, 7, 7, 7, 7, 8});
+  EXPECT_TRUE(complains(together, 8));
+  Verdicts spread;
+  NoStampede(spread).after_mass_death({1, 2, 3, 4, 5, 5});
+  EXPECT_TRUE(spread.good());
+}
+
+TEST(Oracle, BoundsBuffersFairnessDrainExpiryRateAndDeadPeers) {
+  Verdicts v;
+  Bounds(v).within("x", 3, 3);
+  Bounds(v).at_rest("x", 0);
+  EXPECT_TRUE(v.good());
+  Bounds(v).within("x", 4, 3);
+  EXPECT_TRUE(complains(v, 9));
+  Verdicts rest;
+  Bounds(rest).at_rest("x", 1);
+  EXPECT_TRUE(complains(rest, 9));
+
+  Verdicts lent;
+  LentBuffers buffers(lent);
+  std::string bytes(100, 'a');
+  buffers.lend(1, base::as_bytes(bytes));
+  buffers.give_back(1);
+  buffers.lend(1, base::as_bytes(bytes));
+  EXPECT_TRUE(lent.good());
+  bytes[50] = 'b';
+  buffers.give_back(1);
+  EXPECT_TRUE(complains(lent, 10));
+  Verdicts second;
+  LentBuffers again(second);
+  again.lend(1, base::as_bytes(bytes));
+  again.lend(1, base::as_bytes(bytes));
+  EXPECT_TRUE(complains(second, 10));
+
+  Verdicts fair;
+  Fairness fairness(fair);
+  fairness.waits({0, 1});
+  for (unsigned i = 0; i < Fairness::kOthersMost; ++i) fairness.served({0, 2}, false);
+  EXPECT_TRUE(fair.good());
+  fairness.served({1, 2}, false);  // another credential's
+  EXPECT_TRUE(fair.good());
+  fairness.served({0, 2}, false);
+  EXPECT_TRUE(complains(fair, 11));
+
+  for (const bool bad : {false, true}) {
+    Verdicts drain;
+    DrainBound(drain).ended(0, kSec, kSec + DrainBound::kFarewellNs + (bad ? 1 : 0), true);
+    EXPECT_EQ(complains(drain, 12), bad);
+  }
+  Verdicts never;
+  DrainBound(never).ended(0, kSec, 0, false);
+  EXPECT_TRUE(complains(never, 12));
+
+  Verdicts expiry;
+  Expiry(expiry).ended(1, 10 * kSec, 10 * kSec, true, true);
+  Expiry(expiry).ended(1, 10 * kSec, 11 * kSec, true, true);
+  EXPECT_TRUE(expiry.good());
+  Expiry(expiry).ended(1, 10 * kSec, 11 * kSec + 1, true, true);
+  EXPECT_TRUE(complains(expiry, 13));
+  Verdicts early;
+  Expiry(early).ended(1, 10 * kSec, 10 * kSec - 1, true, true);
+  EXPECT_TRUE(complains(early, 13));
+
+  Verdicts rate;
+  RateRule rule(rate, 10, 2);
+  for (int i = 0; i < 12; ++i) rule.sent(i, "x");
+  EXPECT_TRUE(rate.good());
+  rule.sent(13, "x");
+  EXPECT_TRUE(complains(rate, 14));
+
+  Verdicts dead;
+  DeadPeer peer(dead);
+  peer.died(1, 0);
+  const auto yes = [](void*, unsigned) { return true; };
+  peer.look(DeadPeer::kFoundWithinNs, yes, nullptr);
+  EXPECT_TRUE(dead.good());
+  peer.look(DeadPeer::kFoundWithinNs + 1, yes, nullptr);
+  EXPECT_TRUE(complains(dead, 15));
+}
+
+// --- Scenarios
+
+Draw quiet() {
+  Draw d;
+  d.seed = 7;
+  d.shards = 1;
+  d.pushes_max = 4096;
+  d.connections_max = 8;
+  d.budget_connections = 8;
+  d.budget_dials = 4;
+  d.credential_connections = 2;
+  d.streams_max = 50;
+  d.peer_streams = 50;
+  d.latency_ns = 20 * kMs;
+  return d;
+}
+
+Spec spec_of(Policy policy = Policy::at_least_once) {
+  Spec spec;
+  spec.policy = policy;
+  return spec;
+}
+
+class Scene {
+ public:
+  explicit Scene(const Draw& draw) : world(draw, true) { world.start(); }
+  ~Scene() {
+    if (!finished_) finish();
+  }
+  void push_many(unsigned count, const Spec& spec = spec_of()) {
+    for (unsigned i = 0; i < count; ++i) ids.push_back(world.push(spec));
+  }
+  bool all_end(std::int64_t limit = 600 * kSec) {
+    return world.run_until([this] { return world.pending() == 0; }, limit);
+  }
+  void finish() {
+    finished_ = true;
+    world.finish();
+    for (const std::string& said : world.verdicts().said()) ADD_FAILURE() << said;
+    if (::testing::Test::HasFailure()) {
+      const auto& lines = world.trace();
+      for (std::size_t i = lines.size() > 30 ? lines.size() - 30 : 0; i < lines.size(); ++i) std::puts(lines[i].c_str());
+    }
+  }
+
+  World world;
+  std::vector<std::uint64_t> ids;
+
+ private:
+  bool finished_ = false;
+};
+
+TEST(Scenario, GoawayWithQueuedWorkCostsAtMostADialAndARoundTrip) {
+  Draw draw = quiet();
+  draw.streams_max = draw.peer_streams = 10;
+  draw.script = "when request 200 -> goaway last -4\n";
+  Scene scene(draw);
+  scene.push_many(400);
+  ASSERT_TRUE(scene.all_end());
+  EXPECT_EQ(scene.world.of(End::accepted), 400u);
+  EXPECT_EQ(scene.world.processed(), 400u) << "nothing is doubled by a GOAWAY";
+  EXPECT_GE(scene.world.marked(Mark::goaway_replay), 1u);
+  std::int64_t slowest = 0;
+  for (const std::uint64_t id : scene.ids) {
+    const Outcome& outcome = scene.world.outcome(id);
+    slowest = std::max(slowest, outcome.ended_unix_ns - outcome.sent_unix_ns);
+  }
+  EXPECT_LT(slowest, 200 * kMs);
+}
+
+TEST(Scenario, ALimitBelowWhatIsOpenIsWaitedOut) {
+  Draw draw = quiet();
+  draw.credential_connections = 1;
+  draw.peer_streams = draw.streams_max = 20;
+  draw.script = "when request 30 -> streams 1\n";
+  Scene scene(draw);
+  scene.push_many(200);
+  ASSERT_TRUE(scene.all_end());
+  EXPECT_EQ(scene.world.of(End::accepted), 200u);
+  EXPECT_GE(scene.world.marked(Mark::limit_below_open), 1u);
+}
+
+TEST(Scenario, InitialWindowOfNothing) {
+  Draw draw = quiet();
+  draw.script = "when between 0s and 5s -> window 0\n";
+  Scene scene(draw);
+  scene.push_many(20);
+  scene.world.run_for(4 * kSec);
+  EXPECT_EQ(scene.world.of(End::accepted), 0u);
+  ASSERT_TRUE(scene.all_end());
+  EXPECT_EQ(scene.world.of(End::accepted), 20u);
+  EXPECT_GE(scene.world.marked(Mark::window_blocked), 1u);
+}
+
+TEST(Scenario, ConnectionLostBetweenHeadersAndData) {
+  for (const Policy policy : {Policy::at_least_once, Policy::at_most_once}) {
+    Draw draw = quiet();
+    draw.peer_window = 100;  // the body is larger: HEADERS and some DATA are out, the rest waits
+    draw.script = "when between 0s and 2s -> no-window-updates\nwhen between 2s and 3s -> tcp-reset\n";
+    Scene scene(draw);
+    Spec spec = spec_of(policy);
+    spec.template_index = 1;
+    spec.content = R"({"aps":{"alert":")" + std::string(1000, 'x') + R"("}})";
+    scene.push_many(1, spec);
+    ASSERT_TRUE(scene.all_end());
+    const Outcome& outcome = scene.world.outcome(scene.ids[0]);
+    if (policy == Policy::at_least_once) {
+      EXPECT_EQ(outcome.end, End::accepted);
+      EXPECT_EQ(outcome.attempts, 2);
+      EXPECT_EQ(outcome.flags & kPossiblyDoubled, kPossiblyDoubled);
+    } else {
+      EXPECT_EQ(outcome.end, End::unknown);
+      EXPECT_EQ(scene.world.processed(), 0u);
+    }
+  }
+}
+
+TEST(Scenario, ResetAfterHeadersKeepsTheStatus) {
+  Draw draw = quiet();
+  draw.script = "when every 2 -> reset INTERNAL_ERROR after headers\n";
+  Scene scene(draw);
+  scene.push_many(40);
+  ASSERT_TRUE(scene.all_end());
+  EXPECT_EQ(scene.world.of(End::accepted), 40u);
+  EXPECT_EQ(scene.world.processed(), 40u);
+  EXPECT_GE(scene.world.marked(Mark::status_before_reset), 10u);
+}
+
+TEST(Scenario, ThrottledTokensWaitAndOthersGoOn) {
+  Draw draw = quiet();
+  draw.topics = 2;
+  draw.script = "when topic com.example.c0.t0 and times 30 -> answer 429 TooManyRequests\n";
+  Scene scene(draw);
+  Spec slow = spec_of();
+  slow.token = 5;
+  scene.push_many(10, slow);
+  Spec other = spec_of();
+  other.template_index = 3;  // the second topic
+  scene.push_many(100, other);
+  scene.world.run_for(200 * kMs);
+  scene.push_many(3, slow);  // its token is held by now
+  scene.world.run_for(300 * kMs);
+  EXPECT_EQ(scene.world.of(End::accepted), 100u) << "the storm on one topic holds nobody else up";
+  EXPECT_GE(scene.world.marked(Mark::retry_token), 1u);
+  ASSERT_TRUE(scene.all_end(3600 * kSec));
+  EXPECT_GE(scene.world.marked(Mark::token_held), 1u);
+}
+
+TEST(Scenario, ProviderTokenExpiresInMidBatch) {
+  Draw draw = quiet();
+  draw.credentials = 2;
+  draw.provider_tokens = true;
+  draw.script = "when request 20 to 24 -> answer 403 ExpiredProviderToken\n";
+  Scene scene(draw);
+  Spec spec = spec_of();
+  spec.credential = 1;
+  spec.template_index = 3;
+  scene.push_many(100, spec);
+  ASSERT_TRUE(scene.all_end());
+  // Five in a row at most: either they were enough to suspect the clock, or every push came through.
+  EXPECT_GE(scene.world.marked(Mark::retry_new_token), 1u);
+  const bool suspected = scene.world.marked(Mark::clock_suspected) != 0;
+  EXPECT_TRUE(suspected || scene.world.of(End::accepted) == 100);
+}
+
+TEST(Scenario, AProviderTokenIsChangedInTime) {
+  Draw draw = quiet();
+  draw.credentials = 2;
+  draw.provider_tokens = true;
+  Scene scene(draw);
+  Spec spec = spec_of();
+  spec.credential = 1;
+  spec.template_index = 3;
+  for (int minute = 0; minute < 200; ++minute) {
+    scene.push_many(2, spec);
+    scene.world.run_for(60 * kSec);
+  }
+  ASSERT_TRUE(scene.all_end());
+  EXPECT_EQ(scene.world.of(End::accepted), 400u);
+  EXPECT_GE(scene.world.marked(Mark::token_turned), 5u);
+  EXPECT_LE(scene.world.dials(), 4u) << "a new token needs no new connection";
+}
+
+TEST(Scenario, EverythingRefusedForAMinute) {
+  Draw draw = quiet();
+  Scene scene(draw);
+  scene.push_many(50);
+  ASSERT_TRUE(scene.all_end());
+  scene.world.mass_death(true);
+  scene.world.outage(60 * kSec);
+  Spec hasty = spec_of();
+  hasty.deadline_ns = 20 * kSec;
+  scene.push_many(30, hasty);
+  scene.push_many(200);
+  scene.world.run_for(22 * kSec);
+  EXPECT_EQ(scene.world.of(End::expired), 30u) << "their time was over, outage or not";
+  const std::uint64_t dials = scene.world.dials();
+  EXPECT_LT(dials, 60u);
+  ASSERT_TRUE(scene.all_end());
+  EXPECT_EQ(scene.world.of(End::accepted), 250u);
+  EXPECT_GE(scene.world.marked(Mark::breaker_opened), 1u);
+  EXPECT_GE(scene.world.marked(Mark::outage_ended), 1u);
+}
+
+TEST(Scenario, CertificateReplacedUnderLoad) {
+  Draw draw = quiet();
+  Scene scene(draw);
+  for (int round = 0; round < 10; ++round) {
+    scene.push_many(50);
+    scene.world.control(EventKind::credential_rolled, 0);
+    scene.world.run_for(300 * kMs);
+  }
+  ASSERT_TRUE(scene.all_end());
+  EXPECT_EQ(scene.world.of(End::accepted), 500u);
+  EXPECT_EQ(scene.world.processed(), 500u) << "no push is sent twice because of it";
+  EXPECT_GE(scene.world.marked(Mark::credential_rolled), 10u);
+}
+
+TEST(Scenario, TheWallClockStepsBackAnHour) {
+  Draw draw = quiet();
+  draw.credentials = 2;
+  draw.provider_tokens = true;
+  Scene scene(draw);
+  Spec spec = spec_of();
+  spec.credential = 1;
+  spec.template_index = 3;
+  spec.deadline_ns = 30 * kSec;
+  scene.push_many(20, spec);
+  scene.world.step_wall_clock(-3600 * kSec);
+  scene.push_many(20, spec);
+  scene.world.run_for(5 * kSec);
+  EXPECT_EQ(scene.world.of(End::accepted), 40u);
+  scene.world.step_wall_clock(7200 * kSec);
+  scene.push_many(20, spec);
+  ASSERT_TRUE(scene.all_end());
+  EXPECT_EQ(scene.world.of(End::accepted), 60u) << "neither deadlines nor tokens hang on the wall clock alone";
+}
+
+TEST(Scenario, ADeadPeerIsFoundWithinTenSeconds) {
+  Draw draw = quiet();
+  Scene scene(draw);
+  scene.push_many(10);
+  ASSERT_TRUE(scene.all_end());
+  scene.world.mass_death(false);
+  const std::int64_t died = scene.world.now();
+  scene.push_many(10);
+  ASSERT_TRUE(scene.all_end());
+  EXPECT_LT(scene.world.now() - died, 11 * kSec);
+  EXPECT_EQ(scene.world.of(End::accepted), 20u);
+  EXPECT_GE(scene.world.marked(Mark::peer_silent), 1u);
+}
+
+TEST(Scenario, AfterLongSilenceAConnectionIsProbedFirst) {
+  Draw draw = quiet();
+  Scene scene(draw);
+  scene.push_many(1);
+  ASSERT_TRUE(scene.all_end());
+  scene.world.run_for(15 * kSec);
+  scene.world.mass_death(false);
+  scene.push_many(10);
+  ASSERT_TRUE(scene.all_end());
+  EXPECT_GE(scene.world.marked(Mark::probed), 1u);
+  for (const std::uint64_t id : scene.ids) {
+    EXPECT_EQ(scene.world.outcome(id).attempts, 1) << "nothing was sent into the dead connection";
+  }
+}
+
+TEST(Scenario, ExpiredWhilePausedIsToldInTime) {
+  Draw draw = quiet();
+  Scene scene(draw);
+  scene.world.control(EventKind::credential_paused, 0);
+  Spec spec = spec_of();
+  spec.deadline_ns = 5 * kSec;
+  scene.push_many(20, spec);
+  scene.push_many(5);
+  scene.world.run_for(5 * kSec + 900 * kMs);
+  EXPECT_EQ(scene.world.of(End::expired), 20u);
+  scene.world.control(EventKind::credential_resumed, 0);
+  ASSERT_TRUE(scene.all_end());
+  EXPECT_EQ(scene.world.of(End::accepted), 5u);
+  EXPECT_EQ(scene.world.marked(Mark::expired_paused), 20u);
+}
+
+TEST(Scenario, UrgentGoesFirstAndBulkIsNotStarved) {
+  Draw draw = quiet();
+  draw.credential_connections = 1;
+  draw.streams_max = draw.peer_streams = 1;
+  Scene scene(draw);
+  std::vector<std::uint64_t> classes[3];
+  for (const PriorityClass each : {PriorityClass::bulk, PriorityClass::normal, PriorityClass::urgent}) {
+    Spec spec = spec_of();
+    spec.priority_class = each;
+    for (int i = 0; i < 210; ++i) classes[static_cast<int>(each)].push_back(scene.world.push(spec));
+  }
+  ASSERT_TRUE(scene.world.run_until([&] { return scene.world.of(End::accepted) >= 210; }, 600 * kSec));
+  const auto done = [&](PriorityClass each) {
+    std::size_t count = 0;
+    for (const std::uint64_t id : classes[static_cast<int>(each)]) count += scene.world.ended(id) ? 1 : 0;
+    return count;
+  };
+  EXPECT_NEAR(static_cast<double>(done(PriorityClass::urgent)), 160, 12);
+  EXPECT_NEAR(static_cast<double>(done(PriorityClass::normal)), 40, 12);
+  EXPECT_NEAR(static_cast<double>(done(PriorityClass::bulk)), 10, 8);
+  ASSERT_TRUE(scene.all_end());
+}
+
+TEST(Scenario, WrongEnvironmentPausesInsteadOfBurningTheFleet) {
+  Draw draw = quiet();
+  draw.script = "when after 0s -> answer 400 BadDeviceToken\n";
+  Scene scene(draw);
+  scene.push_many(1000);
+  scene.world.run_for(30 * kSec);
+  EXPECT_EQ(scene.world.marked(Mark::credential_alarmed), 1u);
+  EXPECT_LT(scene.world.of(End::rejected), 150u);
+  EXPECT_GT(scene.world.pending(), 800u) << "they wait for a decision";
+}
+
+TEST(Scenario, ARefusedCredentialStopsAndANewOneRevivesIt) {
+  Draw draw = quiet();
+  draw.script = "when request 5 -> answer 403 BadCertificate\n";
+  Scene scene(draw);
+  scene.push_many(5);
+  ASSERT_TRUE(scene.all_end());
+  EXPECT_EQ(scene.world.marked(Mark::credential_stopped), 1u);
+  const std::uint64_t dials = scene.world.dials();
+  scene.push_many(10);
+  scene.world.run_for(60 * kSec);
+  EXPECT_EQ(scene.world.of(End::failed), 10u);
+  EXPECT_EQ(scene.world.dials(), dials) << "it does not dial on";
+  scene.world.control(EventKind::credential_resumed, 0);
+  scene.push_many(10);
+  ASSERT_TRUE(scene.all_end());
+  EXPECT_EQ(scene.world.of(End::accepted), 14u);
+}
+
+TEST(Simulation, TheSameSeedGoesTheSameWay) {
+  std::uint64_t before = 0;
+  for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+    const Report first = World(Draw::from(seed)).run();
+    const Report second = World(Draw::from(seed)).run();
+    EXPECT_TRUE(first.good) << seed << ": " << (first.said.empty() ? "" : first.said.front());
+    EXPECT_EQ(first.hash, second.hash) << seed;
+    EXPECT_NE(first.hash, before);
+    before = first.hash;
+  }
+}
+
+}  // namespace
+}  // namespace tocsin::sim

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+// World: one or more shards on virtual time, with a network, a kernel, clocks and a gateway around them, all in one
+// thread and all drawn from one seed.
+//
+// The shards are the production ones, over the plain twin of the TLS channel; the gateway is the mock's own
+// (mock::Service and its fault script). What lies between is here: name look-ups, dials through a budget, links that cut,
+// delay, stall, lose and break; sends that take only a part; late completions; a wall clock that drifts and steps. Beside
+// it stands a client that submits, cancels, pauses, renews and removes. Every oracle watches.
+//
+// Threads: one. Same seed, same hash (of all actions and outcomes). run() is what seeds do; scenarios drive the pieces.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "dispatch/shard.h"
+#include "draw.h"
+#include "handshake.h"
+#include "mock/conversation.h"
+#include "oracles.h"
+
+namespace tocsin::sim {
+
+inline constexpr std::int64_t kWallStart = 1'700'000'000ll * kSec;
+
+struct Report {
+  bool good = false;
+  std::vector<std::string> said;
+  std::uint64_t hash = 0;
+  std::uint64_t pushes = 0;
+  std::uint64_t ends[kEnds + 1] = {};
+  std::array<std::uint64_t, kKinds> faults{};
+  mock::ScriptCounts script;
+  std::uint64_t edges[dispatch::kConnectionStates][dispatch::kConnectionInputs] = {};
+  std::uint64_t marks[dispatch::kMarks] = {};
+  std::int64_t virtual_ns = 0;
+  std::uint64_t steps = 0;
+};
+
+// Splits a byte stream into frames, wherever it was cut.
+class FrameTap {
+ public:
+  struct Head {
+    std::uint8_t type = 0;
+    std::uint8_t flags = 0;
+    std::uint32_t id = 0;
+  };
+  explicit FrameTap(std::size_t preface_bytes) : skip_(preface_bytes) {}
+  template <class F>
+  void feed(base::ByteView bytes, F&& f);
+
+ private:
+  std::size_t skip_;
+  std::size_t body_left_ = 0;
+  std::uint8_t head_[9] = {};
+  std::size_t head_bytes_ = 0;
+};
+
+struct Spec {  // of one push
+  std::uint32_t credential = 0;
+  std::uint32_t template_index = 0;
+  std::uint32_t group = 0;  // handle
+  Policy policy = Policy::at_least_once;
+  PriorityClass priority_class = PriorityClass::normal;
+  std::int64_t deadline_ns = 0;  // from now on; 0: none
+  std::int64_t registered_ms = 0;
+  std::uint64_t token = 0;  // 0: its own
+  std::string collapse{};
+  std::string content{};
+};
+
+class World {
+ public:
+  explicit World(const Draw& draw, bool trace = false);
+  ~World();
+
+  Report run();
+
+  // --- for scenarios
+  void start();                     // shards, credentials, templates as drawn
+  std::uint64_t push(const Spec& spec);  // 0: no room
+  void run_for(std::int64_t ns);
+  bool run_until(const std::function<bool()>& done, std::int64_t limit_ns);
+  void heal();
+  void stop(std::int64_t grace_ns);
+  void finish();                    // stop, rest, judge
+  void mass_death(bool reset);
+  void outage(std::int64_t ns);
+  void control(dispatch::EventKind kind, std::uint32_t index, std::int64_t result = 0);
+  void step_wall_clock(std::int64_t ns) { wall_offset_ += ns; }
+  Report report() const;
+  std::int64_t now() const { return now_; }
+  const Outcome& outcome(std::uint64_t id) const { return pushes_.at(id).outcome; }
+  bool ended(std::uint64_t id) const { return pushes_.at(id).ended; }
+  std::uint64_t pending() const { return conservation_.pending(); }
+  std::uint64_t of(End end) const { return conservation_.of(end); }
+  std::uint64_t marked(dispatch::Mark mark) const;
+  std::uint64_t dials() const { return dials_; }
+  const Verdicts& verdicts() const { return verdicts_; }
+  std::uint64_t processed() const { return processed_; }
+  const dispatch::Counters& counters(unsigned shard = 0) const { return hosts_[shard]->shard->counters(); }
+  mock::GatewayConfig& gateway() { return *gateway_config_; }
+  std::vector<std::string>& trace() { return trace_; }
+
+ private:
+  struct Link {
+    unsigned number = 0;
+    std::uint64_t handle = 0;
+    std::uint32_t credential = 0;
+    unsigned host = 0;
+    std::uint16_t port = 0;
+    bool dial_open = false;
+    bool up = false;
+    bool close_asked = false;
+    bool gone = false;        // `closed` was told
+    bool broken = false;      // nothing passes any more, and the client knows or will
+    bool silent = false;      // half open: nothing passes, nobody is told
+    bool accept_hangs = false;
+    bool ended = false;       // the gateway's side is over
+    bool tunnelled = false;   // the proxy's part is over
+    bool rst = false;
+    std::string tunnel;
+    std::unique_ptr<mock::Conversation> conversation;
+    mock::ConnectFaults faults;
+    base::ByteView sending;
+    std::int64_t sending_at = 0;       // of the send before: what goes now was encoded later than that
+    std::int64_t encoded_from = 0;
+    bool rest_follows = false;
+    std::int64_t to_server = 0;        // bytes arrive in order
+    std::int64_t to_client = 0;
+    std::int64_t stalled_until = 0;
+    std::int64_t latency = 0;
+    std::map<std::uint32_t, std::int64_t> started_from;  // by stream: encoded_from of its HEADERS
+    std::int64_t timer_at = base::kNever;
+    std::set<std::uint32_t> open_streams;  // as the client sees them
+    bool greeted = false;              // the handshake is over
+    std::string hello;
+    FrameTap client_tap{kHelloBytes + 24};
+    FrameTap server_tap{0};
+    bool passes() const { return up && !gone && !broken && !silent; }
+  };
+  struct Host {
+    unsigned number = 0;
+    std::unique_ptr<dispatch::Shard> shard;
+    dispatch::Output out;
+    std::vector<dispatch::Event> events;
+    std::deque<std::string> held;                       // bytes and texts of events
+    std::deque<std::vector<base::Address>> addresses;
+    std::deque<std::vector<std::uint64_t>> ids;
+    std::deque<dispatch::PushRecord> inbox;
+    std::map<std::uint64_t, Link*> links;
+    bool step_due = false;
+    std::uint64_t deadline_turn = 0;
+    unsigned inside = 0;
+    bool stopping = false;
+    bool rested = false;
+    std::int64_t stop_at = 0, stop_deadline = 0, rest_at = 0;
+    std::map<std::pair<std::uint32_t, std::int64_t>, std::pair<std::int64_t, std::int64_t>> tokens;  // age when had
+  };
+  struct Pushed {
+    Spec spec;
+    unsigned host = 0;
+    std::string token;
+    std::int64_t deadline = 0;
+    std::int64_t taken_at = 0;
+    unsigned seen = 0;
+    bool ended = false;
+    Outcome outcome;
+  };
+  struct Bucket {
+    double rate = 0;
+    double tokens = 0;
+    std::int64_t filled = 0;
+  };
+  using Call = std::function<void()>;
+
+  // --- world.cc: time, hosts, the client's calls
+  void at(std::int64_t when, Call call);
+  bool turn(std::int64_t limit);
+  base::Now clock() const { return {now_, kWallStart + now_ + wall_offset_ + static_cast<std::int64_t>(drift_ * static_cast<double>(now_))}; }
+  base::Now true_clock() const { return {now_, kWallStart + now_}; }
+  void wake(Host& host);
+  void step(Host& host);
+  void take_outcome(Host& host, const Outcome& outcome);
+  void resume_now_and_then();
+  void grant(Host& host, const dispatch::Want& want);
+  dispatch::Event& tell(Host& host, dispatch::EventKind kind);
+  void tell_all(const dispatch::Event& event);
+  dispatch::CredentialConfig credential_config(std::uint32_t index, bool quick);
+  void set_rate(dispatch::Pace pace, std::uint32_t index, double rate);
+  void mix(std::uint64_t value) { hash_ = base::mix64(hash_ ^ value); }
+  void note(const std::string& line);
+  void count(Kind kind) { ++faults_[static_cast<std::size_t>(kind)]; }
+  bool happens(Kind kind, double scale = 1);
+  std::string provider_token(std::uint32_t credential, std::int64_t iat_s) const;
+  static std::int64_t iat_of(std::string_view authorization);
+  static std::string pool_token(std::uint64_t number);
+  std::uint32_t topic_of(std::uint32_t template_index) const;
+  // --- client.cc: what the client does in phase one
+  void schedule_client();
+  void submit_some();
+  Spec draw_push();
+  void meddle(Kind kind);
+  // --- net.cc: dials, links, bytes
+  void perform(Host& host, const dispatch::Action& action);
+  void resolve(Host& host, const dispatch::Action& action);
+  void dial(Host& host, Link& link, const dispatch::Action& action);
+  void send(Host& host, Link& link, base::ByteView bytes);
+  void send_done(Host& host, Link& link, std::size_t bytes);
+  void arrive(Link& link, std::string bytes);
+  void arrive_tunnel(Link& link, const std::string& bytes);
+  void pump(Link& link);
+  void deliver(Link& link, std::string bytes, bool of_proxy = false);
+  void tell_link(Link& link, dispatch::EventKind kind, std::int64_t result = 0, std::string_view text = {});
+  void break_link(Link& link, const char* why);
+  void silence(Link& link);
+  void close(Host& host, Link& link);
+  Link* any_link();
+  void see_request(const mock::Peer& peer, const h2::ServerRequest& request, const mock::Reply& reply);
+  void look_for_dead_peers();
+
+  const Draw draw_;
+  base::Prng chance_;
+  bool tracing_ = false;
+  bool faults_on_ = true;
+  std::int64_t now_ = kSec;
+  std::int64_t wall_offset_ = 0;
+  double drift_ = 0;
+  std::uint64_t order_ = 0;
+  struct Item {
+    std::int64_t when = 0;
+    std::uint64_t order = 0;
+    Call call;
+    bool operator<(const Item& other) const {
+      return when != other.when ? when > other.when : order > other.order;  // a heap's top is the earliest
+    }
+  };
+  std::vector<Item> heap_;
+  std::vector<std::unique_ptr<Host>> hosts_;
+  std::deque<std::unique_ptr<Link>> links_;
+  std::map<unsigned, Link*> by_connection_;  // the gateway's ordinal
+  std::shared_ptr<mock::GatewayConfig> gateway_config_;
+  std::unique_ptr<mock::Service> service_;
+  std::vector<std::shared_ptr<const dispatch::CredentialConfig>> credentials_;
+  std::vector<bool> removed_;
+  std::vector<std::shared_ptr<dispatch::TemplateConfig>> templates_;
+  std::vector<std::vector<std::uint32_t>> templates_of_;  // by credential
+  unsigned groups_ = 0;
+  unsigned group_base_ = 0;  // cancelled ones are followed by new ones
+  std::map<std::pair<int, std::uint32_t>, Bucket> buckets_;
+  std::map<std::uint64_t, Pushed> pushes_;
+  std::map<std::byte*, std::unique_ptr<std::byte[]>> blocks_;
+  std::map<std::pair<std::string, std::uint64_t>, std::int64_t> registered_;  // topic, pool token -> ms, after a 410
+  std::uint64_t next_push_ = 1;
+  std::uint64_t processed_ = 0;
+  std::uint64_t dials_ = 0;
+  unsigned budget_connections_ = 0;
+  unsigned budget_dials_ = 0;
+  std::int64_t outage_until_ = 0;
+  std::vector<std::int64_t> dead_address_until_;
+  std::int64_t mass_death_at_ = 0;
+  std::vector<std::int64_t> mass_dials_;
+  bool calm_ = false;
+  std::uint64_t hash_ = 0;
+  std::uint64_t steps_ = 0;
+  std::array<std::uint64_t, kKinds> faults_{};
+  std::vector<std::string> trace_;
+
+  Verdicts verdicts_;
+  Conservation conservation_{verdicts_};
+  Effects effects_{verdicts_};
+  PeerRules peer_rules_{verdicts_};
+  AfterGoaway after_goaway_{verdicts_};
+  DeadTokenRule dead_tokens_{verdicts_};
+  ProviderTokenRule provider_tokens_{verdicts_};
+  NoStampede stampede_{verdicts_};
+  Bounds bounds_{verdicts_};
+  LentBuffers lent_{verdicts_};
+  Fairness fairness_{verdicts_};
+  DrainBound drain_{verdicts_};
+  Expiry expiry_{verdicts_};
+  DeadPeer dead_peer_{verdicts_};
+};
+
+}  // namespace tocsin::sim

@@ -18,11 +18,11 @@ const char* kind_name(Kind kind) {
 
 namespace {
 
-std::string share(base::Prng& chance, double most) { return std::to_string(0.002 + chance.unit() * most); }
-std::string ms(base::Prng& chance, std::uint64_t most) { return std::to_string(1 + chance.below(most)) + "ms"; }
+std::string share(Chance& chance, double most) { return std::to_string(0.002 + chance.unit() * most); }
+std::string ms(Chance& chance, std::uint64_t most) { return std::to_string(1 + chance.below(most)) + "ms"; }
 
 // Rules of the mock's fault script, some of them. Those that are bound to nothing else end with phase one.
-std::string draw_script(base::Prng& chance, std::int64_t phase_one_ns) {
+std::string draw_script(Chance& chance, std::int64_t phase_one_ns) {
   const std::string until = " and between 0s and " + std::to_string(phase_one_ns / kSec) + "s";
   std::string text;
   const auto rule = [&](double likely, const std::string& when, const std::string& what) {
@@ -94,7 +94,11 @@ std::string draw_script(base::Prng& chance, std::int64_t phase_one_ns) {
 }  // namespace
 
 Draw Draw::from(std::uint64_t seed) {
-  base::Prng chance(base::mix64(seed) ^ 0x5eed);
+  Chance chance(base::mix64(seed) ^ 0x5eed);
+  return from(seed, chance);
+}
+
+Draw Draw::from(std::uint64_t seed, Chance& chance) {
   Draw d;
   d.seed = seed;
   d.shards = 1 + static_cast<unsigned>(chance.below(3));

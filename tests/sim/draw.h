@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "base/now.h"
-#include "base/prng.h"
+#include "chance.h"
 
 namespace tocsin::sim {
 
@@ -90,6 +90,7 @@ struct Draw {
   unsigned halvings = 0;               // by --shrink: the load was halved so often
 
   static Draw from(std::uint64_t seed);
+  static Draw from(std::uint64_t seed, Chance& chance);
   std::string text() const;            // one line for people
 };
 

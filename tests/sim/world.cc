@@ -38,7 +38,8 @@ std::int64_t World::iat_of(std::string_view authorization) {
   return iat_s;
 }
 
-World::World(const Draw& draw, bool trace) : draw_(draw), chance_(base::mix64(draw.seed)), tracing_(trace) {
+World::World(const Draw& draw, bool trace, std::span<const std::uint8_t> choices)
+    : draw_(draw), chance_(base::mix64(draw.seed), choices), tracing_(trace) {
   budget_connections_ = draw.budget_connections;
   budget_dials_ = draw.budget_dials;
   dead_address_until_.resize(4);

@@ -78,7 +78,8 @@ struct Spec {  // of one push
 
 class World {
  public:
-  explicit World(const Draw& draw, bool trace = false);
+  // choices: taken before the seed's own, as long as they last; they must outlive the world.
+  explicit World(const Draw& draw, bool trace = false, std::span<const std::uint8_t> choices = {});
   ~World();
 
   Report run();
@@ -227,7 +228,7 @@ class World {
   void look_for_dead_peers();
 
   const Draw draw_;
-  base::Prng chance_;
+  Chance chance_;
   bool tracing_ = false;
   bool faults_on_ = true;
   std::int64_t now_ = kSec;

@@ -7,6 +7,12 @@
 #include "base/assertion.h"
 
 namespace tocsin::dispatch {
+namespace {
+
+// What a rate has granted and was not used in this time is void, so that nothing gathers behind the bucket's back.
+constexpr std::int64_t kLeaseNs = 50 * base::kMillisecond;
+
+}  // namespace
 
 Shard::Shard(const ShardOptions& options)
     : options_(options),
@@ -166,6 +172,7 @@ void Shard::apply_control(const Event& event) {
         queue_.grant_group(event.index, static_cast<std::uint32_t>(event.result));
       } else {
         allowance.left += static_cast<std::uint32_t>(event.result);
+        allowance.void_mono_ns = now_.mono_ns + kLeaseNs;
       }
       if (event.result == 0) note_deadline(event.deadline_mono_ns);
       for (std::uint32_t i = 0; i < credentials_.size(); ++i) activate(i);

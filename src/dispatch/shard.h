@@ -59,6 +59,7 @@ class Shard {
     bool asked = false;
     std::uint32_t left = 0;
     std::int64_t ask_again_mono_ns = 0;
+    std::int64_t void_mono_ns = 0;  // what is left then is void: others may have had it
   };
 
   struct Credential {

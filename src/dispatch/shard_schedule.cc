@@ -137,6 +137,9 @@ std::uint32_t Shard::room_of(const Connection& connection, const Credential& cre
 // What the rates of engine and credential allow now; asks for more where they allow nothing.
 std::uint32_t Shard::allowed(std::uint32_t index, Credential& credential) {
   std::uint32_t most = kBatchMax;
+  for (Allowance* each : {&engine_allowance_, &credential.allowance}) {
+    if (each->left != 0 && now_.mono_ns >= each->void_mono_ns) each->left = 0;
+  }
   if (engine_allowance_.paced) {
     if (engine_allowance_.left == 0) {
       ask(Pace::engine, 0, engine_allowance_, queue_.waiting());

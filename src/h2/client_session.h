@@ -51,7 +51,9 @@ struct Request {
 enum class AnswerKind : std::uint8_t {
   complete,  // END_STREAM was read; status is valid
   reset,     // RST_STREAM by the peer, error_code says which; REFUSED_STREAM (7) means "not processed"
-  broken,    // the response broke HTTP rules (no :status, bad fields): we reset the stream
+  // The response broke HTTP rules (no :status, bad fields, a content-length that its body does not keep): we reset the
+  // stream. A final status whose whole block was read stands: headers_seen says so.
+  broken,
 };
 
 struct Answer {

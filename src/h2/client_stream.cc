@@ -77,6 +77,8 @@ void ClientStream::reset(BlockHeap& heap) {
   in_use = settled = closed = not_sent = peer_reset = final_seen = body_cut = false;
   block_status = block_regular = false;
   block_bytes = 0;
+  body_bytes = 0;
+  length = kNoLength;
 }
 
 ClientTable::~ClientTable() {

@@ -22,6 +22,8 @@
 
 namespace tocsin::h2 {
 
+inline constexpr std::uint64_t kNoLength = ~std::uint64_t{0};
+
 struct ClientStream {
   std::uint64_t tag = 0;
   std::int32_t id = 0;
@@ -36,6 +38,8 @@ struct ClientStream {
   bool block_status = false;   // in the header block being read: a :status came,
   bool block_regular = false;  // a regular field came
   std::uint32_t block_bytes = 0;
+  std::uint64_t body_bytes = 0;              // read, kept or not
+  std::uint64_t length = kNoLength;          // of its content-length
   OutBody out;
 
   struct Capture {

@@ -24,6 +24,28 @@ std::uint16_t status_value(std::string_view text) {
   return value >= 100 && value < 600 ? static_cast<std::uint16_t>(value) : std::uint16_t{0};
 }
 
+// Digits only, or kNoLength.
+std::uint64_t length_value(std::string_view text) {
+  if (text.empty() || text.size() > 18) return kNoLength;
+  std::uint64_t value = 0;
+  for (const char digit : text) {
+    if (digit < '0' || digit > '9') return kNoLength;
+    value = value * 10 + static_cast<unsigned>(digit - '0');
+  }
+  return value;
+}
+
+// Fields of an HTTP/1 connection, which make a message malformed (RFC 9113 section 8.2.2).
+bool connection_specific(std::string_view name) {
+  switch (name.size()) {
+    case 7: return name == "upgrade";
+    case 10: return name == "connection" || name == "keep-alive";
+    case 16: return name == "proxy-connection";
+    case 17: return name == "transfer-encoding";
+    default: return false;
+  }
+}
+
 class Nghttp2Client final : public ClientSession {
  public:
   explicit Nghttp2Client(const ClientOptions& options) : options_(options), table_(heap_) {}
@@ -177,6 +199,7 @@ Result<void> Nghttp2Client::begin(std::int32_t first_stream_id) {
   // on_field() and on_block_end() check what we rely on, at a fraction of the price.
   nghttp2_option_set_no_http_messaging(made_option, 1);
   nghttp2_option_set_max_reserved_remote_streams(made_option, 0);
+  nghttp2_option_set_max_continuations(made_option, kContinuationsMax);
   nghttp2_option_set_peer_max_concurrent_streams(made_option, options_.streams_max);
 
   nghttp2_session* made = nullptr;
@@ -304,10 +327,14 @@ Result<void> Nghttp2Client::receive(base::ByteView bytes, std::vector<Answer>& a
     failed_ = false;
     fail(violation("server", NGHTTP2_PROTOCOL_ERROR, "PUSH_PROMISE although push is off"));
   }
+  if (read < 0 && !failed_) {
+    const std::uint32_t code = goaway_code(static_cast<int>(read));
+    fail(violation("server", code, nghttp2_strerror(static_cast<int>(read))));
+    nghttp2_session_terminate_session(session_.get(), code);
+  }
   // Here and not only in write_pending(): sending an RST_STREAM closes its stream, and the answer to that
   // belongs to these bytes. It is also where nghttp2's own GOAWAY shows what the peer did wrong.
   drain(held_);
-  if (read < 0) fail(violation("server", NGHTTP2_PROTOCOL_ERROR, nghttp2_strerror(static_cast<int>(read))));
   answers_ = nullptr;
   events_ = nullptr;
   if (failed_) return failure_;
@@ -403,9 +430,15 @@ void Nghttp2Client::on_field(ClientStream& stream, std::string_view name, std::s
   bool wanted = false;
   std::size_t position = 0;
   for (; position < options_.captures.size() && !wanted; ++position) wanted = name == options_.captures[position];
-  if ((!wanted && nghttp2_check_header_name(reinterpret_cast<const std::uint8_t*>(name.data()), name.size()) == 0) ||
-      nghttp2_check_header_value(reinterpret_cast<const std::uint8_t*>(value.data()), value.size()) == 0) {
+  if ((!wanted && (nghttp2_check_header_name(reinterpret_cast<const std::uint8_t*>(name.data()), name.size()) == 0 ||
+                   connection_specific(name))) ||
+      nghttp2_check_header_value_rfc9113(reinterpret_cast<const std::uint8_t*>(value.data()), value.size()) == 0) {
     return break_stream(stream);
+  }
+  if (name.size() == 14 && name == "content-length" && !stream.final_seen) {  // in trailers it means nothing
+    const bool twice = stream.length != kNoLength;
+    stream.length = length_value(value);
+    if (twice || stream.length == kNoLength) return break_stream(stream);
   }
   if (wanted) stream.capture(heap_, position - 1, value);
 }
@@ -421,6 +454,7 @@ void Nghttp2Client::on_block_end(ClientStream& stream, bool end_stream) {
   } else if (stream.status < 200) {
     if (end_stream) return break_stream(stream);
     stream.status = 0;
+    stream.length = kNoLength;
     stream.drop_captures(heap_);
   } else {
     stream.final_seen = true;
@@ -430,6 +464,7 @@ void Nghttp2Client::on_block_end(ClientStream& stream, bool end_stream) {
 
 void Nghttp2Client::on_body(ClientStream& stream, const std::uint8_t* data, std::size_t size) {
   if (!stream.final_seen) return break_stream(stream);
+  stream.body_bytes += size;
   const std::size_t room = options_.answer_body_max - stream.body.size;
   if (size > room) stream.body_cut = true;
   stream.body.append(heap_, data, std::min(size, room));
@@ -437,6 +472,10 @@ void Nghttp2Client::on_body(ClientStream& stream, const std::uint8_t* data, std:
 
 void Nghttp2Client::on_end_stream(ClientStream& stream) {
   if (!stream.final_seen) return break_stream(stream);
+  // RFC 9113 section 8.1.1; a 304 tells the length of what it leaves out. The status that was read stands.
+  if (stream.length != kNoLength && stream.length != stream.body_bytes && stream.status != 304) {
+    return break_stream(stream);
+  }
   settle(stream, AnswerKind::complete, NGHTTP2_NO_ERROR);
   // Answered before the whole body went out: the rest is of no use to anybody, and the slot is.
   if (stream.out.left != 0) nghttp2_submit_rst_stream(session_.get(), NGHTTP2_FLAG_NONE, stream.id, NGHTTP2_CANCEL);

@@ -96,6 +96,12 @@ void append_settings(std::span<const std::pair<std::uint16_t, std::uint32_t>> en
   }
 }
 
+std::uint32_t goaway_code(int nghttp2_error) {
+  return nghttp2_error == NGHTTP2_ERR_FLOODED || nghttp2_error == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS
+             ? NGHTTP2_ENHANCE_YOUR_CALM
+             : NGHTTP2_INTERNAL_ERROR;
+}
+
 Error violation(const char* who, std::uint32_t error_code, std::string_view detail) {
   std::string text = "the ";
   text += who;

@@ -69,6 +69,13 @@ void append_split_headers(base::ByteView frames, std::size_t bytes, base::ByteBu
 // One whole SETTINGS frame, whatever its entries say.
 void append_settings(std::span<const std::pair<std::uint16_t, std::uint32_t>> entries, base::ByteBuffer& out);
 
+// Of one header block. nghttp2 counts every piece in which a CONTINUATION's head arrives, not every frame: this is ten
+// frames byte by byte, while its own bound of 8 would fail a block whose segments are short.
+inline constexpr std::size_t kContinuationsMax = 100;
+
+// The code for the GOAWAY behind an error that nghttp2 returned instead of sending one.
+std::uint32_t goaway_code(int nghttp2_error);
+
 // "the server broke HTTP/2 (PROTOCOL_ERROR: DATA: stream_id == 0); ..." `who` is "server" or "client".
 Error violation(const char* who, std::uint32_t error_code, std::string_view detail);
 Error no_memory(const char* what);

@@ -229,6 +229,7 @@ Result<void> Nghttp2Server::begin() {
   // Both are ours, so that the mock can leave them out; one WINDOW_UPDATE for a whole receive() is also cheaper.
   nghttp2_option_set_no_auto_window_update(made_option, 1);
   nghttp2_option_set_no_auto_ping_ack(made_option, 1);
+  nghttp2_option_set_max_continuations(made_option, kContinuationsMax);
   // nghttp2 limits RST_STREAM by reading a clock, which a pure room has not; so high, the limit never decides.
   constexpr std::uint64_t kNeverReached = 1ull << 30;
   nghttp2_option_set_stream_reset_rate_limit(made_option, kNeverReached, kNeverReached);
@@ -297,13 +298,15 @@ Result<void> Nghttp2Server::receive(base::ByteView bytes, std::vector<ServerRequ
   const ssize_t read =
       nghttp2_session_mem_recv(session_.get(), reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
   if (window_update_) consume_connection();
-  drain();  // nghttp2's own GOAWAY shows what the client did wrong
-  requests_ = nullptr;
   if (read == NGHTTP2_ERR_BAD_CLIENT_MAGIC) {
     fail(violation("client", NGHTTP2_PROTOCOL_ERROR, "it does not begin with HTTP/2's preface"));
-  } else if (read < 0) {
-    fail(violation("client", NGHTTP2_PROTOCOL_ERROR, nghttp2_strerror(static_cast<int>(read))));
+  } else if (read < 0 && !failed_) {
+    const std::uint32_t code = goaway_code(static_cast<int>(read));
+    fail(violation("client", code, nghttp2_strerror(static_cast<int>(read))));
+    nghttp2_session_terminate_session(session_.get(), code);
   }
+  drain();  // nghttp2's own GOAWAY shows what the client did wrong
+  requests_ = nullptr;
   if (failed_) return failure_;
   return {};
 }
@@ -483,6 +486,7 @@ void Nghttp2Server::on_ping(const nghttp2_ping& frame) {
   ++pings_;
   if (ping_ack_ && nghttp2_submit_ping(session_.get(), NGHTTP2_FLAG_ACK, frame.opaque_data) != 0) {
     fail(violation("client", NGHTTP2_ENHANCE_YOUR_CALM, "more PINGs at once than there is room to answer"));
+    nghttp2_session_terminate_session(session_.get(), NGHTTP2_ENHANCE_YOUR_CALM);
   }
 }
 

@@ -40,7 +40,8 @@ inline constexpr Verdict kAccepted{Kind::accepted, 0}, kIgnored{Kind::ignored, 0
 constexpr Verdict stream_error(std::uint32_t code) { return {Kind::stream_error, code}; }
 constexpr Verdict connection_error(std::uint32_t code) { return {Kind::connection_error, code}; }
 inline constexpr Verdict kBadProtocol = connection_error(kProtocolError), kBadSize = connection_error(kFrameSizeError),
-                         kBadBlock = connection_error(kCompressionError), kBadFlow = connection_error(kFlowControlError),
+                         kBadBlock = connection_error(kCompressionError),
+                         kBadFlow = connection_error(kFlowControlError),
                          kMalformed = stream_error(kProtocolError);
 
 template <class Peer>
@@ -120,7 +121,8 @@ inline std::string hpack_huffman(std::string_view name, std::string_view coded) 
 }
 
 // The block's frames, cut at the given places.
-inline std::string split_block(std::int32_t id, std::string_view block, std::vector<std::size_t> cuts, bool end_stream) {
+inline std::string split_block(std::int32_t id, std::string_view block, std::vector<std::size_t> cuts,
+    bool end_stream) {
   std::string out;
   std::size_t from = 0;
   cuts.push_back(block.size());

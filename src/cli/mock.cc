@@ -3,11 +3,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <csignal>
 #include <cstdint>
 #include <cstring>
-#include <fstream>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -15,10 +13,9 @@
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
-#include <sys/stat.h>
 
-#include "base/hex.h"
 #include "cli/exit_codes.h"
+#include "cli/mock_inputs.h"
 #include "cli/units.h"
 #include "io/driver.h"
 #include "log/log.h"
@@ -49,6 +46,12 @@ struct MockSettings {
   bool sandbox = false;
   std::uint32_t streams_max = 1000;
   std::uint32_t window = 65'535;
+  std::string script;
+  bool list_scripts = false;
+  std::string show_script;
+  std::string provider_keys;
+  std::uint32_t per_token_rate = 0;
+  std::uint32_t throttle = 0;
   std::string ledger;
   std::string drain = "2s";
   std::string log_format = "text";
@@ -75,65 +78,6 @@ Exit exit_of(Code code) {
   }
 }
 
-Exit bad_dead_line(const std::string& path, std::size_t line, const std::string& what, std::string& why) {
-  why = path + ":" + std::to_string(line) + ": " + what + "; a line is a device token in hex, or token,unix_ms";
-  return Exit::bad_input;
-}
-
-std::string_view trimmed(std::string_view text) {
-  const std::size_t first = text.find_first_not_of(" \t\r");
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t\r") - first + 1);
-}
-
-// One token a line, optionally ",unix_ms"; empty lines and those that begin with # are skipped.
-Exit read_dead_file(const std::string& path, mock::GatewayConfig& config, std::string& why) {
-  std::ifstream in(path);
-  if (!in) {
-    why = "--dead " + path + ": " + std::strerror(errno) + "; give a file of tokens, or a share between 0 and 1";
-    return Exit::usage;
-  }
-  std::string text;
-  for (std::size_t line = 1; std::getline(in, text); ++line) {
-    const std::string_view whole = trimmed(text);
-    if (whole.empty() || whole.front() == '#') continue;
-    const std::size_t comma = whole.find(',');
-    std::string token(trimmed(whole.substr(0, comma)));
-    if (token.empty() || token.size() % 2 != 0 || token.size() > kTokenHexDigitsMax ||
-        base::hex_first_bad(token) != std::string::npos) {
-      return bad_dead_line(path, line, "this is no device token", why);
-    }
-    for (char& c : token) c = static_cast<char>(c >= 'A' && c <= 'F' ? c + ('a' - 'A') : c);
-    std::int64_t since = config.dead_base_unix_ms;
-    if (comma != std::string_view::npos) {
-      const std::string_view number = trimmed(whole.substr(comma + 1));
-      const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), since);
-      if (error != std::errc{} || end != number.data() + number.size() || since <= 0) {
-        return bad_dead_line(path, line, "the time behind the comma is no positive number of milliseconds", why);
-      }
-    }
-    config.dead[std::move(token)] = since;
-  }
-  if (!in.bad()) return Exit::done;
-  why = "--dead " + path + ": reading stopped: " + std::strerror(errno);
-  return Exit::failed;
-}
-
-// A number is a share, unless a file of that name exists.
-Exit apply_dead(const std::string& dead, mock::GatewayConfig& config, std::string& why) {
-  if (dead.empty()) return Exit::done;
-  double share = 0;
-  const char* last = dead.data() + dead.size();
-  const auto [end, error] = std::from_chars(dead.data(), last, share);
-  struct stat status{};
-  const bool number = error == std::errc{} && end == last && ::stat(dead.c_str(), &status) != 0;
-  if (!number) return read_dead_file(dead, config, why);
-  config.dead_share = share;
-  if (share >= 0 && share <= 1) return Exit::done;
-  why = "--dead " + dead + ": a share is between 0 and 1";
-  return Exit::usage;
-}
-
 Result<mock::GatewayConfig> gateway_of(const MockSettings& settings) {
   mock::GatewayConfig config;
   config.dead_base_unix_ms = io::clock_now().wall_ns / base::kMillisecond;
@@ -146,6 +90,13 @@ Result<mock::GatewayConfig> gateway_of(const MockSettings& settings) {
   if (!jitter.ok()) return Error{Code::invalid_argument, "--jitter: " + jitter.error().message};
   config.delay_ns = *delay * base::kMillisecond;
   config.jitter_ns = *jitter * base::kMillisecond;
+  config.per_token_rate = settings.per_token_rate;
+  config.throttle_errors = settings.throttle;
+  // The kit's own key always, and those of the list.
+  const Result<void> own = read_provider_keys(settings.certs + "/provider-keys.txt", config.provider_keys);
+  if (!own.ok()) return own.error();
+  if (settings.provider_keys.empty()) return config;
+  if (Result<void> more = read_provider_keys(settings.provider_keys, config.provider_keys); !more.ok()) return more.error();
   return config;
 }
 
@@ -168,21 +119,33 @@ Result<mockd::Options> options_of(const MockSettings& settings, const portal::Ki
   Result<mock::GatewayConfig> gateway = gateway_of(settings);
   if (!gateway.ok()) return gateway.error();
   options.gateway = *std::move(gateway);
+  options.expired_certificate_pem = kit.expired_server.certificate_pem;
+  options.expired_key_pem = kit.expired_server.key_pem;
+  options.wrong_name_certificate_pem = kit.wrong_name_server.certificate_pem;
+  options.wrong_name_key_pem = kit.wrong_name_server.key_pem;
+  if (settings.script.empty()) return options;
+  Result<std::shared_ptr<const mock::Script>> script = open_script(settings.script);
+  if (!script.ok()) return script.error();
+  options.script = *std::move(script);
   return options;
 }
 
 void print_ready(const MockSettings& settings, const mockd::Server& server, const portal::Kit& kit) {
+  const std::string key_id = kit.provider_keys.substr(0, 10);  // "KEYID TEAMID FILE", checked by read_provider_keys
+  const std::string team_id = kit.provider_keys.substr(11, 10);
   if (settings.json) {
     nlohmann::ordered_json line{{"listen", server.address()}, {"admin", server.admin_address()}};
     if (!server.metrics_address().empty()) line["metrics"] = server.metrics_address();
     line["topic"] = kit.topic;
+    line["provider_key_id"] = key_id;
+    line["provider_team_id"] = team_id;
     std::cout << line.dump() << std::endl;
     return;
   }
   std::cout << "listening on " << server.address();
   if (!server.admin_address().empty()) std::cout << ", admin on " << server.admin_address();
   if (!server.metrics_address().empty()) std::cout << ", metrics on " << server.metrics_address();
-  std::cout << std::endl;
+  std::cout << "\nprovider key " << settings.certs << "/provider.p8, key id " << key_id << ", team id " << team_id << std::endl;
 }
 
 // SIGINT and SIGTERM are blocked in every thread (the mask is inherited) and taken here, synchronously.
@@ -215,13 +178,24 @@ int finish(const MockSettings& settings, const mockd::Server& server) {
     totals = ledger.totals();
     if (!settings.ledger.empty()) written = mockd::write_ledger(ledger, settings.ledger);
   });
-  if (settings.json) std::cout << mockd::totals_json(totals) << std::endl;
-  else std::cout << mockd::totals_text(totals) << std::flush;
+  const mock::ScriptCounts counts = server.faults();
+  const mock::ScriptCounts* faults = settings.script.empty() ? nullptr : &counts;
+  if (settings.json) std::cout << mockd::totals_json(totals, faults) << std::endl;
+  else std::cout << mockd::totals_text(totals, faults) << std::flush;
   if (!written.ok()) return fail(Exit::failed, written.error().message);
   return exit_number(Exit::done);
 }
 
 int run(const MockSettings& settings) {
+  if (settings.list_scripts) {
+    print_scripts();
+    return exit_number(Exit::done);
+  }
+  if (!settings.show_script.empty()) {
+    const Result<void> shown = print_script(settings.show_script);
+    return shown.ok() ? exit_number(Exit::done) : fail(Exit::usage, shown.error().message);
+  }
+  if (settings.certs.empty()) return fail(Exit::usage, "--certs is missing: the directory where the mock's certificates are or shall be");
   const Result<log::Format> format = log::format_from_text(settings.log_format);
   if (!format.ok()) return fail(Exit::usage, format.error().message);
   const Result<LogLevel> level = log::level_from_text(settings.log_level);
@@ -260,13 +234,15 @@ int run(const MockSettings& settings) {
 
 void add_certificate_options(CLI::App& app, MockSettings& s) {
   app.add_option("--certs", s.certs,
-                 "directory of ca.pem, server.*, push.pem, push.key, push.p12; made there if it is empty, else reused")
-      ->required();
+                 "directory of ca.pem, server.*, push.pem, push.key, push.p12, provider.p8; made there if it is empty, else reused; "
+                 "required");
   app.add_option("--name", s.names, "a further name or address of the server's certificate (may be repeated)")->allow_extra_args(false);
   app.add_option("--topic", s.topic, "UID of the push certificate; default: a random MDM topic");
   app.add_option("--p12-password", s.p12_password, "password of push.p12")->capture_default_str();
   app.add_flag("--require-client-certificate", s.require_client_certificate,
-               "refuse TLS without one; otherwise such clients get 403 MissingProviderToken for each push");
+               "refuse TLS without one; otherwise such clients need a provider token for each push");
+  app.add_option("--provider-keys", s.provider_keys,
+                 "trust these provider keys beside the directory's own: lines of KEYID TEAMID FILE [TOPIC ...]");
 }
 
 void add_behaviour_options(CLI::App& app, MockSettings& s) {
@@ -277,6 +253,13 @@ void add_behaviour_options(CLI::App& app, MockSettings& s) {
       ->check(CLI::Range(0.0, 1.0))->capture_default_str();
   app.add_option("--delay", s.delay, "answer this much later: 50ms, 1s")->capture_default_str();
   app.add_option("--jitter", s.jitter, "and up to this much more, at random")->capture_default_str();
+  app.add_option("--script", s.script, "do wrong on purpose: one of --list-scripts, or a file (docs/faults.md)");
+  app.add_flag("--list-scripts", s.list_scripts, "name the scripts that come with the mock, and end");
+  app.add_option("--show-script", s.show_script, "print one of them, and end");
+  app.add_option("--per-token-rate", s.per_token_rate, "more pushes a second to one device get 429; 0: any number")
+      ->capture_default_str();
+  app.add_option("--throttle", s.throttle, "so many refusals in a row halve a connection's stream limit; 0: it stays")
+      ->capture_default_str();
   app.add_option("--seed", s.seed, "seed of the mock's random choices")->capture_default_str();
   app.add_flag("--sandbox", s.sandbox, "answer as the sandbox does, with apns-unique-id");
   app.add_option("--streams-max", s.streams_max, "MAX_CONCURRENT_STREAMS")
@@ -295,7 +278,8 @@ void add_running_options(CLI::App& app, MockSettings& s) {
   app.add_option("--cpu", s.cpus, "pin workers to these CPUs, in turn: 1 or 2,3")->delimiter(',')->allow_extra_args(false);
   app.add_option("--connections-max", s.connections_max, "connections at a time; one more is closed at once")
       ->check(CLI::Range(1u, 100'000u))->capture_default_str();
-  app.add_option("--ledger", s.ledger, "on exit, write one JSON line per token: token, accepted, rejected, apns_id");
+  app.add_option("--ledger", s.ledger,
+                 "on exit, write one JSON line per token: token, accepted, rejected, apns_id; if doubled, its history");
   app.add_option("--drain", s.drain, "on SIGINT or SIGTERM, time for answers under way")->capture_default_str();
   app.add_option("--log-format", s.log_format, "text or json, on standard error")->capture_default_str();
   app.add_option("--log-level", s.log_level, "debug, info, warning or error")->capture_default_str();

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 
 #include "h2/server_session.h"
 #include "mock/gateway.h"
+#include "mock/script.h"
 #include "tls/context.h"
 
 namespace tocsin::mockd {
@@ -28,6 +30,11 @@ struct Options {
   std::string client_ca_pem;    // clients are asked for a certificate of this CA; "": not asked
   bool require_client_certificate = false;
   tls::Crypto crypto = tls::Crypto::automatic;
+
+  // What goes wrong, and when; null: nothing does. Where it asks for expired or wrongly named certificates, these are needed.
+  std::shared_ptr<const mock::Script> script;
+  std::string expired_certificate_pem, expired_key_pem;
+  std::string wrong_name_certificate_pem, wrong_name_key_pem;
 
   h2::ServerOptions http2;      // what Apple's servers were seen to send
   mock::GatewayConfig gateway;

@@ -28,7 +28,7 @@ std::string grouped(std::uint64_t value) {
 
 }  // namespace
 
-std::string totals_json(const mock::LedgerTotals& totals) {
+std::string totals_json(const mock::LedgerTotals& totals, const mock::ScriptCounts* faults) {
   nlohmann::ordered_json json{
       {"requests", totals.requests},   {"accepted", totals.accepted},
       {"rejected", totals.rejected},   {"tokens", totals.tokens},
@@ -36,20 +36,34 @@ std::string totals_json(const mock::LedgerTotals& totals) {
       {"doubled_same_id", totals.doubled_same_id},
   };
   json["by_reason"] = totals.by_reason;
+  if (totals.history_lost != 0) json["history_lost"] = totals.history_lost;
+  if (faults != nullptr) {
+    nlohmann::ordered_json& done = json["faults"] = nlohmann::ordered_json::object();
+    for (std::size_t i = 0; i < mock::kFaults; ++i) {
+      if (faults->done[i] != 0) done[std::string(mock::fault_word(static_cast<mock::Fault>(i)))] = faults->done[i];
+    }
+  }
   return json.dump();
 }
 
-std::string totals_text(const mock::LedgerTotals& totals) {
+std::string totals_text(const mock::LedgerTotals& totals, const mock::ScriptCounts* faults) {
   std::string text = "requests  " + grouped(totals.requests) + "\naccepted  " + grouped(totals.accepted) +
                      "\nrejected  " + grouped(totals.rejected) + "\n";
   for (const auto& [reason, count] : totals.by_reason) text.append("          ").append(reason).append(" ").append(grouped(count)).append("\n");
   text.append("tokens    ").append(grouped(totals.tokens)).append(" seen, ").append(grouped(totals.tokens_accepted));
   text.append(" accepted at least once\ndoubled   ").append(grouped(totals.doubled)).append(", ");
-  return text.append(grouped(totals.doubled_same_id)).append(" of them with the same apns-id\n");
+  text.append(grouped(totals.doubled_same_id)).append(" of them with the same apns-id\n");
+  if (faults == nullptr) return text;
+  text.append("faults    ").append(grouped(faults->sum())).append("\n");
+  for (std::size_t i = 0; i < mock::kFaults; ++i) {
+    if (faults->done[i] == 0) continue;
+    text.append("          ").append(mock::fault_word(static_cast<mock::Fault>(i))).append(" ").append(grouped(faults->done[i])).append("\n");
+  }
+  return text;
 }
 
-std::string entry_json(base::ByteView token, const mock::LedgerEntry& entry) {
-  const nlohmann::ordered_json json{
+std::string entry_json(base::ByteView token, const mock::LedgerEntry& entry, const std::vector<mock::Acceptance>& history) {
+  nlohmann::ordered_json json{
       {"token", token_text(token)},
       {"accepted", entry.accepted},
       {"rejected", entry.rejected},
@@ -58,6 +72,10 @@ std::string entry_json(base::ByteView token, const mock::LedgerEntry& entry) {
       {"last_status", entry.last_status},
       {"last_unix_ms", entry.last_unix_ms},
   };
+  nlohmann::ordered_json& all = json["history"] = nlohmann::ordered_json::array();
+  for (const mock::Acceptance& one : history) {
+    all.push_back({{"apns_id", id_text(one.apns_id)}, {"unix_ms", one.unix_ms}, {"connection", one.connection}});
+  }
   return json.dump();
 }
 
@@ -81,7 +99,17 @@ Result<void> write_ledger(const mock::Ledger& ledger, const std::string& path) {
     lines.append(R"({"token":")").append(token_text(token));
     lines.append(R"(","accepted":)").append(std::to_string(entry.accepted));
     lines.append(R"(,"rejected":)").append(std::to_string(entry.rejected));
-    lines.append(R"(,"apns_id":")").append(id_text(entry.last_apns_id)).append("\"}\n");
+    lines.append(R"(,"apns_id":")").append(id_text(entry.last_apns_id)).append("\"");
+    if (entry.accepted > 1) {
+      const char* before = R"(,"history":[)";
+      for (const mock::Acceptance& one : ledger.history(entry)) {
+        lines.append(before).append(R"({"apns_id":")").append(id_text(one.apns_id)).append(R"(","unix_ms":)");
+        lines.append(std::to_string(one.unix_ms)).append(R"(,"connection":)").append(std::to_string(one.connection)).append("}");
+        before = ",";
+      }
+      lines.append("]");
+    }
+    lines.append("}\n");
     if (lines.size() > (1u << 20)) spill();
   });
   spill();

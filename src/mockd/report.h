@@ -5,20 +5,25 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include <tocsin/result.h>
 
+#include "mock/faults.h"
 #include "mock/ledger.h"
 
 namespace tocsin::mockd {
 
-// {"requests":..,"accepted":..,"rejected":..,"tokens":..,...,"by_reason":{..}}, one line, no newline.
-std::string totals_json(const mock::LedgerTotals& totals);
-std::string totals_text(const mock::LedgerTotals& totals);
-std::string entry_json(base::ByteView token, const mock::LedgerEntry& entry);
+// {"requests":..,"accepted":..,"rejected":..,"tokens":..,...,"by_reason":{..}}, one line, no newline; with faults
+// (of a script) also "faults":{"goaway":..,..}.
+std::string totals_json(const mock::LedgerTotals& totals, const mock::ScriptCounts* faults = nullptr);
+std::string totals_text(const mock::LedgerTotals& totals, const mock::ScriptCounts* faults = nullptr);
+// `history`: each acceptance, oldest first.
+std::string entry_json(base::ByteView token, const mock::LedgerEntry& entry, const std::vector<mock::Acceptance>& history);
 
-// NDJSON, {"token","accepted","rejected","apns_id"} a line ("" for a token never accepted), written under
-// another name first, so that the file is whole or absent.
+// NDJSON, {"token","accepted","rejected","apns_id"} a line ("" for a token never accepted); tokens accepted more than once
+// have "history":[{"apns_id","unix_ms","connection"},..] as well, oldest first. Written under another name first, so that
+// the file is whole or absent.
 Result<void> write_ledger(const mock::Ledger& ledger, const std::string& path);
 
 }  // namespace tocsin::mockd

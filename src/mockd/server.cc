@@ -10,6 +10,7 @@
 #include "base/hex.h"
 #include "mockd/report.h"
 #include "obs/exposition.h"
+#include "portal/portal.h"
 #include "tls/identity.h"
 
 namespace tocsin::mockd {
@@ -45,6 +46,52 @@ void join(mock::LedgerEntry& into, mock::LedgerEntry other) {
   into.last_status = other.last_status;
 }
 
+// Only what the script asks for.
+Result<void> make_fault_contexts(const Options& options, const tls::ServerOptions& good, Shared& shared) {
+  if (options.script == nullptr) return {};
+  const auto wanted = [&options](mock::Fault fault) {
+    return std::any_of(options.script->rules().begin(), options.script->rules().end(), [fault](const mock::Rule& rule) {
+      return std::any_of(rule.actions.begin(), rule.actions.end(), [fault](const mock::Action& action) { return action.fault == fault; });
+    });
+  };
+  const auto make = [&shared](mock::TlsFault fault, const tls::ServerOptions& wrong) -> Result<void> {
+    Result<std::shared_ptr<tls::ServerContext>> context = tls::make_server_context(wrong);
+    if (!context.ok()) return context.error();
+    shared.tls[static_cast<std::size_t>(fault)] = *std::move(context);
+    return {};
+  };
+  const auto make_with = [&](mock::Fault fault, mock::TlsFault kind, const std::string& certificate_pem, const std::string& key_pem,
+                             const char* file) -> Result<void> {
+    if (!wanted(fault)) return {};
+    if (certificate_pem.empty()) {
+      return bad("script " + options.script->name() + " says " + std::string(mock::fault_word(fault)) +
+                 ", but there is no certificate for it (" + file + "); let the mock make a new certificate directory");
+    }
+    const Result<tls::Identity> identity = tls::identity_from_pem(certificate_pem, key_pem, "");
+    if (!identity.ok()) return identity.error();
+    tls::ServerOptions wrong = good;
+    wrong.identity = &*identity;
+    return make(kind, wrong);
+  };
+  if (Result<void> made = make_with(mock::Fault::tls_expired, mock::TlsFault::expired, options.expired_certificate_pem,
+                                    options.expired_key_pem, "server-expired.pem"); !made.ok()) return made;
+  if (Result<void> made = make_with(mock::Fault::tls_wrong_name, mock::TlsFault::wrong_name, options.wrong_name_certificate_pem,
+                                    options.wrong_name_key_pem, "server-wrong-name.pem"); !made.ok()) return made;
+  if (wanted(mock::Fault::tls_no_alpn)) {
+    tls::ServerOptions wrong = good;
+    wrong.offer_alpn = false;
+    if (Result<void> made = make(mock::TlsFault::no_alpn, wrong); !made.ok()) return made;
+  }
+  if (!wanted(mock::Fault::tls_refuse_certificate)) return {};
+  // Clients must show a certificate of a CA that has never signed any.
+  const Result<std::unique_ptr<portal::Authority>> stranger = portal::Authority::make({io::clock_now().wall_ns / base::kSecond, -1, 3650});
+  if (!stranger.ok()) return stranger.error();
+  tls::ServerOptions wrong = good;
+  wrong.client_ca_pem = (*stranger)->ca_pem();
+  wrong.require_client_certificate = true;
+  return make(mock::TlsFault::refuse_certificate, wrong);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Server>> Server::start(Options options) {
@@ -63,8 +110,9 @@ Result<std::unique_ptr<Server>> Server::start(Options options) {
   tls_options.crypto = server->crypto_.crypto;
   Result<std::shared_ptr<tls::ServerContext>> context = tls::make_server_context(tls_options);
   if (!context.ok()) return context.error();
+  server->shared_.tls.fill(*context);  // those of faults are put beside it where the script asks for them
+  if (Result<void> made = make_fault_contexts(options, tls_options, server->shared_); !made.ok()) return made.error();
 
-  server->shared_.tls = *std::move(context);
   server->shared_.gateway = std::make_shared<const mock::GatewayConfig>(std::move(options.gateway));
   options.gateway = {};
   server->shared_.options = std::move(options);
@@ -141,9 +189,29 @@ std::optional<mock::LedgerEntry> Server::find(base::ByteView token) const {
   return found;
 }
 
+std::vector<mock::Acceptance> Server::history(base::ByteView token) const {
+  std::vector<mock::Acceptance> all;
+  for (const auto& worker : shared_.workers) {
+    worker->with_ledger([&](const mock::Ledger& part) {
+      const mock::LedgerEntry* entry = part.find(token);
+      if (entry == nullptr) return;
+      const std::vector<mock::Acceptance> own = part.history(*entry);
+      all.insert(all.end(), own.begin(), own.end());
+    });
+  }
+  std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.unix_ms < b.unix_ms; });
+  return all;
+}
+
 std::uint64_t Server::requests() const {
   std::uint64_t sum = 0;
   for (const auto& worker : shared_.workers) sum += worker->counts().requests.get();
+  return sum;
+}
+
+mock::ScriptCounts Server::faults() const {
+  mock::ScriptCounts sum;
+  for (const auto& worker : shared_.workers) sum.merge(worker->faults());
   return sum;
 }
 
@@ -179,6 +247,11 @@ std::string Server::metrics_text() const {
   obs::Histogram batches;
   for (const auto& worker : shared_.workers) batches.merge(worker->batches());
   exposition.add_summary(obs::Metric::mock_batch_requests, batches, 1);
+  const mock::ScriptCounts counts = faults();
+  for (std::size_t i = 0; i < mock::kFaults; ++i) {
+    if (counts.done[i] == 0) continue;
+    exposition.add(obs::Metric::mock_faults, counts.done[i], {{"fault", mock::fault_word(static_cast<mock::Fault>(i))}});
+  }
   return exposition.take();
 }
 
@@ -192,7 +265,10 @@ http::Response Server::handle_admin(const http::Request& request) const {
   constexpr std::string_view kTokenPrefix = "/ledger/";
   if (request.path == "/metrics") return handle_metrics(request);
   if (request.path == "/health") return {200, kJson, "{\"status\":\"ok\"}\n"};
-  if (request.path == "/ledger") return {200, kJson, totals_json(totals()) + "\n"};
+  if (request.path == "/ledger") {
+    const mock::ScriptCounts counts = faults();
+    return {200, kJson, totals_json(totals(), shared_.options.script != nullptr ? &counts : nullptr) + "\n"};
+  }
   if (!request.path.starts_with(kTokenPrefix)) {
     return http::json_error(404, "not served here; there are /ledger, /ledger/TOKEN, /metrics and /health");
   }
@@ -204,7 +280,7 @@ http::Response Server::handle_admin(const http::Request& request) const {
   const base::ByteView token = std::as_bytes(std::span(bytes).first(hex.size() / 2));
   const std::optional<mock::LedgerEntry> entry = find(token);
   if (!entry.has_value()) return http::json_error(404, "this token was never seen");
-  return {200, kJson, entry_json(token, *entry) + "\n"};
+  return {200, kJson, entry_json(token, *entry, history(token)) + "\n"};
 }
 
 }  // namespace tocsin::mockd

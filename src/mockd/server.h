@@ -14,6 +14,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <tocsin/result.h>
 
@@ -46,7 +47,11 @@ class Server {
   void with_ledger(const std::function<void(const mock::Ledger&)>& f) const;
   mock::LedgerTotals totals() const;
   std::optional<mock::LedgerEntry> find(base::ByteView token) const;
+  // Every acceptance of a token, oldest first.
+  std::vector<mock::Acceptance> history(base::ByteView token) const;
 
+  // How often each fault of the script was done, by all workers.
+  mock::ScriptCounts faults() const;
   std::string metrics_text() const;
   std::uint64_t requests() const;  // cheap
 

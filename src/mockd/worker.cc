@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::int64_t kSweepNs = 100 * base::kMillisecond;
 constexpr std::int64_t kLingerNs = base::kSecond;
+constexpr std::int64_t kHalfClosedNs = 60 * base::kSecond;  // by then the client should have seen our FIN
 constexpr unsigned kLogLinesPerSecond = 10;
 constexpr int kBacklog = 1024;
 
@@ -30,7 +31,7 @@ void pin(const std::vector<int>& cpus, unsigned index) {
 }  // namespace
 
 Worker::Worker(Shared& shared, unsigned index)
-    : shared_(shared), index_(index), service_(shared.gateway, shared.script, shared.options.http2, shared.gateway->seed, {index, shared.options.workers}),
+    : shared_(shared), index_(index), service_(shared.gateway, shared.options.script, shared.options.http2, shared.gateway->seed, {index, shared.options.workers}),
       connections_(shared.options.connections_max + 1) {}
 
 Worker::~Worker() {
@@ -98,6 +99,11 @@ void Worker::with_ledger(const std::function<void(const mock::Ledger&)>& f) cons
   f(service_.gateway().ledger());
 }
 
+mock::ScriptCounts Worker::faults() const {
+  const std::lock_guard lock(ledger_mutex_);
+  return service_.counts();
+}
+
 obs::Histogram Worker::batches() const {
   const std::lock_guard lock(ledger_mutex_);
   return batches_;
@@ -149,15 +155,20 @@ void Worker::run_timers(base::Now now) {
     Connection* c = connections_.find(timer.handle);
     if (c == nullptr || c->timer_mono_ns != timer.due_mono_ns) continue;
     c->timer_mono_ns = base::kNever;
-    if (c->stage != Stage::open) continue;
-    c->conversation->run(now);
+    if (c->stage == Stage::closing || c->stage == Stage::hanging) continue;
+    if (c->stage == Stage::open) {
+      c->conversation->run(now);
+      schedule(timer.handle, *c);
+    }
     mark_dirty(timer.handle, *c);
-    schedule(timer.handle, *c);
   }
 }
 
 void Worker::schedule(base::Handle handle, Connection& c) {
-  const std::int64_t due = c.conversation->deadline();
+  wake_at(handle, c, c.conversation->deadline());
+}
+
+void Worker::wake_at(base::Handle handle, Connection& c, std::int64_t due) {
   if (due >= c.timer_mono_ns) return;
   c.timer_mono_ns = due;
   timers_.push_back({due, handle});
@@ -178,7 +189,7 @@ void Worker::on_completion(const io::Completion& completion, base::Now now) {
   if (c->stage == Stage::closing) return;
   switch (completion.kind) {
     case io::CompletionKind::received: return on_received(handle, *c, completion.bytes, now);
-    case io::CompletionKind::sent: return on_sent(handle, *c, completion.result);
+    case io::CompletionKind::sent: return on_sent(handle, *c, completion.result, now);
     case io::CompletionKind::peer_closed: return close(handle, *c);
     default: return;
   }
@@ -215,7 +226,9 @@ void Worker::adopt_mail() {
 }
 
 void Worker::adopt(int fd, base::Now now) {
-  Result<std::unique_ptr<tls::Channel>> channel = shared_.tls->accept();
+  const mock::ConnectFaults faults = service_.on_connect(now);
+  if (faults.accept == mock::AcceptFault::refuse) return refuse(fd);
+  Result<std::unique_ptr<tls::Channel>> channel = shared_.tls[static_cast<std::size_t>(faults.tls)]->accept();
   const base::Handle handle = channel.ok() && !draining_ ? connections_.acquire() : base::Handle{};
   if (!handle) {
     ::close(fd);
@@ -227,9 +240,17 @@ void Worker::adopt(int fd, base::Now now) {
   counts_.connections_accepted.add(1);
   Connection& c = connections_[handle];
   c.channel = *std::move(channel);
-  c.faults = service_.on_connect(now);
-  c.deadline_mono_ns = now.mono_ns + shared_.options.handshake_timeout_ms * base::kMillisecond;
-  ++timed_;
+  c.faults = faults;
+  if (faults.accept == mock::AcceptFault::hang) {
+    hang(c);
+    driver_->adopt(handle.value, fd);
+    return;
+  }
+  // A handshake that is made slow on purpose takes the time that it takes.
+  if (faults.slow.bytes == 0 && faults.tls != mock::TlsFault::hang) {
+    c.deadline_mono_ns = now.mono_ns + shared_.options.handshake_timeout_ms * base::kMillisecond;
+    ++timed_;
+  }
   c.channel->start(c.filling);
   driver_->adopt(handle.value, fd);
 }
@@ -241,6 +262,10 @@ void Worker::mark_dirty(base::Handle handle, Connection& c) {
 }
 
 void Worker::flush_dirty(base::Now now) {
+  if (dirty_.empty()) return;
+  // A script counts what it does, and others read the counts.
+  std::unique_lock<std::mutex> lock;
+  if (shared_.options.script != nullptr) lock = std::unique_lock(ledger_mutex_);
   // A flush may mark again (an end that was waited for): that is the next round's.
   flushing_.swap(dirty_);
   for (const base::Handle handle : flushing_) {
@@ -272,7 +297,7 @@ void Worker::start_draining(base::Now now) {
   if (listener_) driver_->close(listener_.value);
   connections_.for_each([&](base::Handle handle, Connection& c) {
     if (handle == listener_) return;
-    if (c.stage == Stage::handshaking) return close(handle, c);
+    if (c.stage == Stage::handshaking || c.stage == Stage::hanging) return close(handle, c);
     if (c.stage != Stage::open) return;
     c.conversation->drain();
     mark_dirty(handle, c);
@@ -317,17 +342,20 @@ void Worker::end(base::Handle handle, Connection& c) {
   mark_dirty(handle, c);
 }
 
-void Worker::close(base::Handle handle, Connection& c) {
+void Worker::close(base::Handle handle, Connection& c, bool reset) {
   c.stage = Stage::closing;
-  driver_->close(handle.value);
+  driver_->close(handle.value, reset);
 }
 
-void Worker::on_sent(base::Handle handle, Connection& c, std::int64_t result) {
+void Worker::on_sent(base::Handle handle, Connection& c, std::int64_t result, base::Now now) {
   c.sending = false;
   if (result < 0) return close(handle, c);
   counts_.bytes_sent.add(static_cast<std::uint64_t>(result));
   c.flying.consume(static_cast<std::size_t>(result));
-  if (!c.flying.empty()) return send(handle, c);
+  const mock::Pace pace = c.conversation != nullptr ? c.conversation->pace() : c.faults.slow;
+  if (pace.bytes != 0) c.pause_mono_ns = now.mono_ns + pace.interval_ns;
+  if (!c.flying.empty() && pace.bytes == 0) return send(handle, c);
+  if (!c.flying.empty()) return mark_dirty(handle, c);
   if (c.stage == Stage::lingering) driver_->shutdown_write(handle.value);
   else mark_dirty(handle, c);
 }
@@ -335,27 +363,32 @@ void Worker::on_sent(base::Handle handle, Connection& c, std::int64_t result) {
 void Worker::send(base::Handle handle, Connection& c) {
   c.sending = true;
   counts_.sends.add(1);
-  driver_->send(handle.value, c.flying.readable());
+  const mock::Pace pace = c.conversation != nullptr ? c.conversation->pace() : c.faults.slow;
+  const base::ByteView bytes = c.flying.readable();
+  driver_->send(handle.value, pace.bytes == 0 ? bytes : bytes.first(std::min<std::size_t>(bytes.size(), pace.bytes)));
 }
 
 // One pull from the session, one TLS write, one send: whatever the turn's requests were.
 void Worker::flush(base::Handle handle, Connection& c, base::Now now) {
-  if (c.stage == Stage::closing || c.stage == Stage::lingering) return;
-  if (c.conversation != nullptr && c.channel->state() == tls::State::open &&
+  if (c.stage == Stage::closing || c.stage == Stage::hanging) return;
+  if (c.stage == Stage::lingering && c.flying.empty()) return;
+  if (paused(handle, c, now)) return;
+  if (c.conversation != nullptr && c.stage != Stage::lingering && c.channel->state() == tls::State::open &&
       c.filling.size() < shared_.options.output_bytes_max) {
     plain_.clear();
     c.conversation->write(plain_, now);
     if (!plain_.empty()) c.channel->send(plain_.readable(), c.filling);
-    if (c.stage == Stage::open && c.conversation->ending() != mock::Conversation::Ending::none) c.stage = Stage::ending;
+    if (c.stage == Stage::open) obey_ending(handle, c);
+    if (c.stage == Stage::closing || c.stage == Stage::hanging) return;
   }
   if (c.sending) return;
   if (c.flying.empty()) {
     c.flying.swap(c.filling);
     if (c.flying.empty() && c.stage == Stage::ending) {
-      c.channel->close(c.flying);
+      if (!c.half_close) c.channel->close(c.flying);
       c.stage = Stage::lingering;
       if (c.deadline_mono_ns == base::kNever) ++timed_;
-      c.deadline_mono_ns = now.mono_ns + kLingerNs;
+      c.deadline_mono_ns = now.mono_ns + (c.half_close ? kHalfClosedNs : kLingerNs);
     }
   }
   if (!c.flying.empty()) send(handle, c);

@@ -8,6 +8,7 @@
 // streams then stay open, and the client may start no further ones.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <functional>
 #include <memory>
@@ -33,9 +34,9 @@ class Worker;
 // What all workers of a server share; immutable once they run, but for the count.
 struct Shared {
   Options options;
-  std::shared_ptr<tls::ServerContext> tls;
+  // By mock::TlsFault; those that the script does not ask for are null. Under `none` stands the good one.
+  std::array<std::shared_ptr<tls::ServerContext>, 7> tls;
   std::shared_ptr<const mock::GatewayConfig> gateway;
-  std::shared_ptr<const mock::Script> script;  // null: no faults
   std::vector<std::unique_ptr<Worker>> workers;
   std::atomic<unsigned> connections{0};
 };
@@ -53,6 +54,7 @@ enum class Stage : std::uint8_t {
   ending,     // what waits is still written, then our side is shut
   lingering,  // our side is shut; waits (bounded) for the client's end, so that it can read all we said
   closing,    // given back to the driver; `closed` is awaited
+  hanging,    // a fault: what comes is dropped, nothing is said, until the client goes
 };
 
 struct Connection {
@@ -62,10 +64,12 @@ struct Connection {
   base::ByteBuffer filling;  // ours: what leaves with the next send
   base::ByteBuffer flying;   // the kernel's while `sending`
   std::int64_t deadline_mono_ns = base::kNever;  // of the handshake or of lingering
-  std::int64_t timer_mono_ns = base::kNever;     // when timers_ looks at the conversation next
+  std::int64_t timer_mono_ns = base::kNever;     // when timers_ looks at this connection next
+  std::int64_t pause_mono_ns = 0;                // nothing is sent before: a slow line, a stalled server
   Stage stage = Stage::handshaking;
   bool sending = false;
   bool dirty = false;  // stands in dirty_
+  bool half_close = false;  // ends by FIN alone, without close_notify
 };
 
 class Worker {
@@ -86,6 +90,7 @@ class Worker {
   const Counts& counts() const { return counts_; }
   void with_ledger(const std::function<void(const mock::Ledger&)>& f) const;
   obs::Histogram batches() const;
+  mock::ScriptCounts faults() const;
 
  private:
   Result<io::Address> open(const std::optional<io::Address>& listen);
@@ -94,12 +99,19 @@ class Worker {
   void on_completion(const io::Completion& completion, base::Now now);
   void on_accepted(const io::Completion& completion);
   void on_received(base::Handle handle, Connection& c, base::ByteView bytes, base::Now now);
-  void on_sent(base::Handle handle, Connection& c, std::int64_t result);
+  void on_sent(base::Handle handle, Connection& c, std::int64_t result, base::Now now);
   bool on_handshake_done(base::Handle handle, Connection& c, base::Now now);
   void on_tls_failed(base::Handle handle, Connection& c, base::Now now);
   void read_requests(base::Handle handle, Connection& c, base::Now now);
   void run_timers(base::Now now);
   void schedule(base::Handle handle, Connection& c);
+  void wake_at(base::Handle handle, Connection& c, std::int64_t due);
+  // Faults of the carrier, in worker_faults.cc.
+  void refuse(int fd);
+  bool spoil_handshake(base::Handle handle, Connection& c, base::ByteView bytes);
+  void obey_ending(base::Handle handle, Connection& c);
+  bool paused(base::Handle handle, Connection& c, base::Now now);
+  void hang(Connection& c);
   void adopt_mail();
   void adopt(int fd, base::Now now);
   void mark_dirty(base::Handle handle, Connection& c);
@@ -107,7 +119,7 @@ class Worker {
   void flush(base::Handle handle, Connection& c, base::Now now);
   void send(base::Handle handle, Connection& c);
   void end(base::Handle handle, Connection& c);    // after what waits was written
-  void close(base::Handle handle, Connection& c);  // now
+  void close(base::Handle handle, Connection& c, bool reset = false);  // now
   void sweep(base::Now now);
   void start_draining(base::Now now);
   bool finished(base::Now now);

@@ -23,7 +23,8 @@ mock::Peer peer_of(const tls::Facts& facts) {
 
 void Worker::on_received(base::Handle handle, Connection& c, base::ByteView bytes, base::Now now) {
   counts_.bytes_received.add(bytes.size());
-  if (c.stage == Stage::ending || c.stage == Stage::lingering) return;
+  if (c.stage == Stage::ending || c.stage == Stage::lingering || c.stage == Stage::hanging) return;
+  if (c.stage == Stage::handshaking && spoil_handshake(handle, c, bytes)) return;
   plain_.clear();
   const tls::State state = c.channel->receive(bytes, plain_, c.filling);
   mark_dirty(handle, c);
@@ -37,8 +38,8 @@ void Worker::on_received(base::Handle handle, Connection& c, base::ByteView byte
 
 bool Worker::on_handshake_done(base::Handle handle, Connection& c, base::Now now) {
   c.stage = Stage::open;
+  if (c.deadline_mono_ns != base::kNever) --timed_;
   c.deadline_mono_ns = base::kNever;
-  --timed_;
   const tls::Facts facts = c.channel->facts();
   if (facts.alpn != "h2") {
     counts_.handshakes_failed.add(1);

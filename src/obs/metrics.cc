@@ -56,6 +56,7 @@ constexpr std::array<MetricInfo, kMetrics> kTable{{
     {Metric::mock_receive_buffers_exhausted, "tocsin_mock_receive_buffers_exhausted_total", counter,
      "Times that no receive buffer was free."},
     {Metric::mock_batch_requests, "tocsin_mock_batch_requests", summary, "Requests judged per turn of a worker."},
+    {Metric::mock_faults, "tocsin_mock_faults_total", counter, "Faults done by the mock's script, by kind."},
 }};
 
 constexpr bool in_order() {

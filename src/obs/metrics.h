@@ -56,6 +56,7 @@ enum class Metric : std::uint8_t {
   mock_kernel_enters,
   mock_receive_buffers_exhausted,
   mock_batch_requests,
+  mock_faults,
   count_,
 };
 inline constexpr std::size_t kMetrics = static_cast<std::size_t>(Metric::count_);

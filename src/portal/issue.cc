@@ -216,4 +216,22 @@ Result<std::string> random_mdm_topic() {
   return "com.apple.mgmt.External." + *uuid;
 }
 
+Result<ProviderKeyFile> make_provider_key() {
+  const Key key(EVP_EC_gen("P-256"));
+  const Bio bio(BIO_new(BIO_s_secmem()));
+  if (!key || !bio || PEM_write_bio_PKCS8PrivateKey(bio.get(), key.get(), nullptr, nullptr, 0, nullptr, nullptr) != 1) {
+    return ssl_error(Code::internal, "making a provider key");
+  }
+  // Ids as Apple draws them: 10 of A-Z and 0-9.
+  constexpr std::string_view kCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+  std::array<unsigned char, 20> random{};
+  if (RAND_bytes(random.data(), static_cast<int>(random.size())) != 1) return ssl_error(Code::internal, "drawing a key id");
+  ProviderKeyFile made;
+  made.p8_pem = bio_text(bio.get());
+  for (std::size_t i = 0; i < random.size(); ++i) {
+    (i < 10 ? made.key_id : made.team_id) += kCharacters[random[i] % kCharacters.size()];
+  }
+  return made;
+}
+
 }  // namespace tocsin::portal

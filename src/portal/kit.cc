@@ -33,6 +33,17 @@ std::array<KitFile, 6> files_of(Kit& kit) {
            {"push.p12", 0600, &kit.push_p12}}};
 }
 
+std::array<KitFile, 4> variants_of(Kit& kit) {
+  return {{{"server-expired.pem", 0644, &kit.expired_server.certificate_pem},
+           {"server-expired.key", 0600, &kit.expired_server.key_pem},
+           {"server-wrong-name.pem", 0644, &kit.wrong_name_server.certificate_pem},
+           {"server-wrong-name.key", 0600, &kit.wrong_name_server.key_pem}}};
+}
+
+std::array<KitFile, 2> provider_files_of(Kit& kit) {
+  return {{{"provider.p8", 0600, &kit.provider_p8}, {"provider-keys.txt", 0644, &kit.provider_keys}}};
+}
+
 Error file_error(const std::string& path, const char* doing, int error) {
   return {Code::io, std::string("cannot ") + doing + " " + path + ": " + std::strerror(error)};
 }
@@ -158,6 +169,59 @@ Result<void> check_kit(const std::string& directory, const KitOptions& options, 
   return {};
 }
 
+Result<void> add_provider_key(Kit& kit) {
+  Result<ProviderKeyFile> provider = make_provider_key();
+  if (!provider.ok()) return provider.error();
+  kit.provider_p8 = std::move(provider->p8_pem);
+  kit.provider_keys = provider->key_id + " " + provider->team_id + " provider.p8\n";
+  return {};
+}
+
+// The same CA's certificates that a client must not take.
+Result<void> add_variants(Kit& kit, Authority& authority, const KitOptions& options) {
+  ServerSpec expired;
+  expired.names.insert(expired.names.end(), options.names.begin(), options.names.end());
+  expired.validity = {options.now_unix_s, -400, 365};
+  ServerSpec wrong_name;
+  wrong_name.names = {"wrong-name.invalid"};
+  wrong_name.validity = {options.now_unix_s, 0, 365};
+  Result<Issued> first = authority.issue_server(expired);
+  if (!first.ok()) return first.error();
+  Result<Issued> second = authority.issue_server(wrong_name);
+  if (!second.ok()) return second.error();
+  kit.expired_server = *std::move(first);
+  kit.wrong_name_server = *std::move(second);
+  return {};
+}
+
+template <std::size_t N>
+Result<void> write_files(const std::string& directory, const std::array<KitFile, N>& files) {
+  for (const KitFile& file : files) {
+    if (Result<void> written = write_atomically(directory + "/" + file.name, file.mode, *file.content); !written.ok()) return written;
+  }
+  return {};
+}
+
+// What stands beside the six files of a directory that was made before.
+Result<void> read_rest(const std::string& directory, Kit& kit) {
+  for (const KitFile& file : variants_of(kit)) {
+    const Result<bool> there = read_file(directory + "/" + file.name, *file.content);
+    if (!there.ok()) return there.error();
+  }
+  bool complete = true;
+  for (const KitFile& file : provider_files_of(kit)) {
+    const Result<bool> there = read_file(directory + "/" + file.name, *file.content);
+    if (!there.ok()) return there.error();
+    complete = complete && *there;
+  }
+  if (complete) return {};
+  if (!kit.provider_p8.empty() || !kit.provider_keys.empty()) {
+    return wrong(directory, Code::bad_key, "provider.p8 and provider-keys.txt belong together, and one of them is missing");
+  }
+  if (Result<void> made = add_provider_key(kit); !made.ok()) return made;
+  return write_files(directory, provider_files_of(kit));
+}
+
 }  // namespace
 
 Result<Kit> make_kit(const KitOptions& options) {
@@ -191,6 +255,8 @@ Result<Kit> make_kit(const KitOptions& options) {
   kit.server = *std::move(server);
   kit.push = *std::move(push);
   kit.push_p12 = *std::move(p12);
+  if (Result<void> added = add_variants(kit, **authority, options); !added.ok()) return added.error();
+  if (Result<void> added = add_provider_key(kit); !added.ok()) return added.error();
   return kit;
 }
 
@@ -210,6 +276,7 @@ Result<Kit> open_kit(const std::string& directory, const KitOptions& options) {
   if (found == files_of(kit).size()) {
     const Result<void> checked = check_kit(directory, options, kit);
     if (!checked.ok()) return checked.error();
+    if (Result<void> rest = read_rest(directory, kit); !rest.ok()) return rest.error();
     return kit;
   }
   if (found != 0) {
@@ -217,10 +284,9 @@ Result<Kit> open_kit(const std::string& directory, const KitOptions& options) {
   }
   Result<Kit> made = make_kit(options);
   if (!made.ok()) return made;
-  for (const KitFile& file : files_of(*made)) {
-    const Result<void> written = write_atomically(directory + "/" + file.name, file.mode, *file.content);
-    if (!written.ok()) return written.error();
-  }
+  if (Result<void> written = write_files(directory, files_of(*made)); !written.ok()) return written.error();
+  if (Result<void> written = write_files(directory, variants_of(*made)); !written.ok()) return written.error();
+  if (Result<void> written = write_files(directory, provider_files_of(*made)); !written.ok()) return written.error();
   return made;
 }
 

@@ -64,12 +64,26 @@ class Authority {
 // A random "com.apple.mgmt.External.<uuid>".
 Result<std::string> random_mdm_topic();
 
-// The six files of a directory.
+// The key of a made-up team, as Apple hands it out: PKCS#8 PEM ("AuthKey_KEYID.p8"), and its ids.
+struct ProviderKeyFile {
+  std::string p8_pem;
+  std::string key_id;
+  std::string team_id;
+};
+Result<ProviderKeyFile> make_provider_key();
+
+// The files of a directory.
 struct Kit {
   std::string ca_pem;
   Issued server;
   Issued push;
   std::string push_p12;
+  // For faults: server certificates of the same CA that have expired, and that carry another name. Empty
+  // in a directory that was made without them.
+  Issued expired_server;
+  Issued wrong_name_server;
+  std::string provider_p8;
+  std::string provider_keys;  // "KEYID TEAMID provider.p8", a line; what `tocsin mock --provider-keys` reads
   std::string topic;    // UID of the push certificate
   bool made = false;    // false: read from the directory
 };
@@ -85,7 +99,8 @@ Result<Kit> make_kit(const KitOptions& options);
 
 // Reads ca.pem, server.pem, server.key, push.pem, push.key and push.p12 from `directory`, if all are there,
 // belong together, are valid now and fit the options; makes and writes them (each file atomically, 0600 for
-// keys and p12) if none is there. The error says which file is wrong and what to do; nothing is overwritten.
+// keys and p12) if none is there. Beside them server-expired.*, server-wrong-name.* (read if they are there), provider.p8 and
+// provider-keys.txt (made if they are not). The error says which file is wrong and what to do; nothing is overwritten.
 Result<Kit> open_kit(const std::string& directory, const KitOptions& options);
 
 }  // namespace tocsin::portal

@@ -12,6 +12,7 @@
 #include <gtest/gtest.h>
 
 #include "apns/answer.h"
+#include "apns/provider_token.h"
 #include "apns/reasons.h"
 #include "base/hex.h"
 #include "base/prng.h"
@@ -82,6 +83,7 @@ struct Request {
 struct World {
   std::shared_ptr<GatewayConfig> config = std::make_shared<GatewayConfig>();
   std::unique_ptr<Gateway> gateway;
+  base::Now now = kNow;
 
   Reply ask(const Peer& peer, const Request& request) {
     if (!gateway) gateway = std::make_unique<Gateway>(config, 0);
@@ -94,7 +96,7 @@ struct World {
     view.body_cut = request.body_cut;
     Reply reply;
     Peer copy = peer;
-    gateway->handle(copy, view, kNow, reply);
+    gateway->handle(copy, view, now, reply);
     return reply;
   }
 };
@@ -500,6 +502,155 @@ TEST(Gateway, RandomRequestsAreBookedOnce) {
   EXPECT_EQ(totals.accepted, accepted);
   EXPECT_GT(accepted, 5000u);
   EXPECT_LT(accepted, 19'000u);
+}
+
+// A key of a made-up team; the tests need no secret one.
+std::shared_ptr<const apns::ProviderKey> provider_key(const char* key_id, const char* team_id) {
+  static constexpr std::string_view kPem =
+      "-----BEGIN PRIVATE KEY-----\n"
+      "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg5KmNgsOdkB+9di9F\n"
+      "R9AM0kR+15t4/6GwRtMUDdz4626hRANCAASOmouMEQTO0pBTzDPcO88f9OHqzsx9\n"
+      "TpkApPCW274sIOiZUEVNulxiFYuumE8GrgyOmQB4U30eKuO/Cf00tuFg\n"
+      "-----END PRIVATE KEY-----\n";
+  auto key = apns::read_p8(kPem, key_id, team_id);
+  EXPECT_TRUE(key.ok()) << (key.ok() ? "" : key.error().message);
+  return *key;
+}
+
+// A world with one trusted key, and connections that push with tokens of a given iat.
+struct TokenWorld {
+  World world;
+  std::shared_ptr<const apns::ProviderKey> key = provider_key("ABCDE12345", "TEAM123456");
+  base::Now now = kNow;
+
+  explicit TokenWorld(std::vector<std::string> topics = {}) {
+    world.config->provider_keys["ABCDE12345"] = {key->public_key(), "TEAM123456", std::move(topics)};
+    world.gateway = std::make_unique<Gateway>(world.config, 0);
+  }
+  std::int64_t now_s() const { return now.wall_ns / base::kSecond; }
+  void pass_s(std::int64_t seconds) {
+    now.mono_ns += seconds * base::kSecond;
+    now.wall_ns += seconds * base::kSecond;
+  }
+  static std::string bearer(const apns::ProviderKey& key, std::int64_t iat) { return "bearer " + apns::make_provider_token(key, iat); }
+  Reason ask(Peer& peer, const std::string& authorization, const std::string& topic = "com.example.app", const std::string& type = "alert") {
+    Request request = Request::app(type, topic, R"({"aps":{"alert":"x"}})");
+    if (type == "mdm") request.body = R"({"mdm":"magic"})";
+    if (!authorization.empty()) request.fields.emplace_back("authorization", authorization);
+    std::vector<h2::FieldView> fields;
+    for (const auto& [name, value] : request.fields) fields.push_back({name, value});
+    h2::ServerRequest view;
+    view.fields = fields;
+    view.body = base::as_bytes(request.body);
+    view.body_bytes = request.body.size();
+    Reply reply;
+    world.gateway->handle(peer, view, now, reply);
+    return reply.reason;
+  }
+};
+
+TEST(ProviderTokens, AreJudgedAsAppleDoes) {
+  TokenWorld world;
+  const std::int64_t now_s = world.now_s();
+  const auto stranger = provider_key("ZZZZZ12345", "TEAM123456");
+  const auto other_team = provider_key("ABCDE12345", "OTHER12345");
+  const std::string good = TokenWorld::bearer(*world.key, now_s);
+  std::string forged = good;
+  forged[forged.size() - 20] = forged[forged.size() - 20] == 'A' ? 'B' : 'A';
+  struct Row {
+    const char* name;
+    std::string authorization;
+    Reason reason;
+  };
+  for (const Row& row : {
+           Row{"good", good, Reason::none},
+           Row{"the word in capitals", "Bearer" + good.substr(6), Reason::none},
+           Row{"an hour old", TokenWorld::bearer(*world.key, now_s - 3600), Reason::none},
+           Row{"older", TokenWorld::bearer(*world.key, now_s - 3601), Reason::expired_provider_token},
+           Row{"a little in the future", TokenWorld::bearer(*world.key, now_s + 300), Reason::none},
+           Row{"in the future", TokenWorld::bearer(*world.key, now_s + 301), Reason::invalid_provider_token},
+           Row{"none", "", Reason::missing_provider_token},
+           Row{"no bearer", good.substr(7), Reason::invalid_provider_token},
+           Row{"no token", "bearer x.y.z", Reason::invalid_provider_token},
+           Row{"forged", forged, Reason::invalid_provider_token},
+           Row{"a key that nobody knows", TokenWorld::bearer(*stranger, now_s), Reason::invalid_provider_token},
+           Row{"another team's name", TokenWorld::bearer(*other_team, now_s), Reason::invalid_provider_token},
+       }) {
+    Peer peer;
+    EXPECT_EQ(world.ask(peer, row.authorization), row.reason) << row.name;
+    EXPECT_EQ(peer.provider.bound(), row.reason == Reason::none) << row.name;
+  }
+  Peer certified = app_peer();
+  EXPECT_EQ(world.ask(certified, "bearer nonsense"), Reason::none) << "with a certificate nobody looks";
+}
+
+TEST(ProviderTokens, AgeOnAConnection) {
+  TokenWorld world;
+  Peer peer;
+  const std::string first = TokenWorld::bearer(*world.key, world.now_s());
+  EXPECT_EQ(world.ask(peer, first), Reason::none);
+  world.pass_s(3600);
+  EXPECT_EQ(world.ask(peer, first), Reason::none);
+  world.pass_s(1);
+  EXPECT_EQ(world.ask(peer, first), Reason::expired_provider_token);
+  EXPECT_EQ(world.ask(peer, TokenWorld::bearer(*world.key, world.now_s())), Reason::none);
+}
+
+TEST(ProviderTokens, MayChangeEveryTwentyMinutes) {
+  TokenWorld world;
+  Peer peer;
+  const std::string first = TokenWorld::bearer(*world.key, world.now_s());
+  const std::string second = TokenWorld::bearer(*world.key, world.now_s() + 1);
+  EXPECT_EQ(world.ask(peer, first), Reason::none);
+  world.pass_s(1100);
+  EXPECT_EQ(world.ask(peer, second), Reason::too_many_provider_token_updates);
+  EXPECT_EQ(world.ask(peer, first), Reason::none) << "the one in use stays good";
+  Peer other;
+  EXPECT_EQ(world.ask(other, second), Reason::none) << "another connection has its own clock";
+  world.pass_s(100);
+  EXPECT_EQ(world.ask(peer, second), Reason::none);
+  EXPECT_EQ(world.ask(peer, first), Reason::too_many_provider_token_updates);
+}
+
+TEST(ProviderTokens, BindTheConnectionToTheirKey) {
+  TokenWorld world;
+  const auto sibling = provider_key("FGHIJ12345", "TEAM123456");
+  world.world.config->provider_keys["FGHIJ12345"] = {sibling->public_key(), "TEAM123456", {}};
+  Peer peer;
+  EXPECT_EQ(world.ask(peer, TokenWorld::bearer(*world.key, world.now_s())), Reason::none);
+  world.pass_s(2000);
+  EXPECT_EQ(world.ask(peer, TokenWorld::bearer(*sibling, world.now_s())), Reason::unrelated_key_id_in_token);
+}
+
+TEST(ProviderTokens, TopicsAndTypes) {
+  TokenWorld world({"com.example.app"});
+  const std::string good = TokenWorld::bearer(*world.key, world.now_s());
+  Peer peer;
+  EXPECT_EQ(world.ask(peer, good, "com.example.app"), Reason::none);
+  EXPECT_EQ(world.ask(peer, good, "com.example.app.voip", "voip"), Reason::none);
+  EXPECT_EQ(world.ask(peer, good, "com.example.other"), Reason::topic_disallowed);
+  EXPECT_EQ(world.ask(peer, good, "com.example.application"), Reason::topic_disallowed);
+  EXPECT_EQ(world.ask(peer, good, ""), Reason::missing_topic);
+  EXPECT_EQ(world.ask(peer, good, "com.example.app.location-query", "location"), Reason::none);
+  TokenWorld anything;
+  Peer mdm;
+  EXPECT_EQ(anything.ask(mdm, TokenWorld::bearer(*anything.key, anything.now_s()), std::string(kTopic), "mdm"), Reason::topic_disallowed)
+      << "MDM wants a certificate";
+  Peer certified = app_peer();
+  certified.topics.push_back("com.example.app.location-query");
+  EXPECT_EQ(anything.ask(certified, "", "com.example.app.location-query", "location"), Reason::topic_disallowed)
+      << "location wants a provider token";
+}
+
+TEST(Gateway, PerTokenRate) {
+  World world;
+  world.config->per_token_rate = 3;
+  std::vector<unsigned> statuses;
+  for (int i = 0; i < 5; ++i) statuses.push_back(world.ask(mdm_peer(), Request::mdm()).status);
+  EXPECT_EQ(statuses, (std::vector<unsigned>{200, 200, 200, 429, 429}));
+  EXPECT_EQ(world.ask(mdm_peer(), Request::mdm(token_hex(2))).status, 200);
+  world.now.mono_ns += base::kSecond;
+  EXPECT_EQ(world.ask(mdm_peer(), Request::mdm()).status, 200);
 }
 
 }  // namespace

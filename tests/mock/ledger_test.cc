@@ -186,5 +186,38 @@ TEST(Ledger, ReasonsWithoutAPlaceCountAsOther) {
   EXPECT_EQ(ledger.totals().by_reason, expected);
 }
 
+TEST(Ledger, KeepsEachAcceptanceOfADoubledToken) {
+  const auto token = [](std::uint8_t n) { return std::vector<std::byte>{std::byte{1}, std::byte{n}}; };
+  const auto describe = [](const std::vector<Acceptance>& history) {
+    std::string text;
+    for (const Acceptance& one : history) {
+      text += std::to_string(one.apns_id[0]) + "@" + std::to_string(one.unix_ms) + "#" + std::to_string(one.connection) + " ";
+    }
+    return text;
+  };
+  Ledger one;
+  one.accepted(token(1), Uuid{1}, 100, 1);
+  one.accepted(token(2), Uuid{2}, 110, 1);
+  one.rejected(token(1), 429, Reason::too_many_requests, 120);
+  one.accepted(token(1), Uuid{1}, 130, 3);
+  one.accepted(token(1), Uuid{9}, 140, 4);
+  one.rejected(token(3), 410, Reason::unregistered, 150);
+  EXPECT_EQ(describe(one.history(*one.find(token(1)))), "1@100#1 1@130#3 9@140#4 ");
+  EXPECT_EQ(describe(one.history(*one.find(token(2)))), "2@110#1 ");
+  EXPECT_EQ(describe(one.history(*one.find(token(3)))), "");
+  Ledger two;
+  two.accepted(token(1), Uuid{1}, 90, 2);
+  two.accepted(token(1), Uuid{1}, 135, 2);
+  two.accepted(token(3), Uuid{3}, 160, 2);
+  Ledger whole;
+  whole.merge(one);
+  whole.merge(two);
+  EXPECT_EQ(describe(whole.history(*whole.find(token(1)))), "1@90#2 1@100#1 1@130#3 1@135#2 9@140#4 ");
+  EXPECT_EQ(describe(whole.history(*whole.find(token(2)))), "2@110#1 ");
+  EXPECT_EQ(describe(whole.history(*whole.find(token(3)))), "3@160#2 ");
+  EXPECT_EQ(whole.find(token(1))->accepted, 5u);
+  EXPECT_EQ(whole.totals().history_lost, 0u);
+}
+
 }  // namespace
 }  // namespace tocsin::mock

@@ -186,14 +186,42 @@ TEST(Kit, IsWrittenOnceAndReused) {
     struct stat status{};
     ASSERT_EQ(::stat(entry.path().c_str(), &status), 0);
     const std::string extension = entry.path().extension();
-    EXPECT_EQ(status.st_mode & 0777, extension == ".pem" ? 0644u : 0600u) << entry.path();
+    EXPECT_EQ(status.st_mode & 0777, extension == ".pem" || extension == ".txt" ? 0644u : 0600u) << entry.path();
   }
-  EXPECT_EQ(files, 6u);
+  EXPECT_EQ(files, 12u);
   const Result<Kit> again = open_kit(path, options_now());
   ASSERT_TRUE(again.ok()) << again.error().message;
   EXPECT_FALSE(again->made);
   EXPECT_EQ(again->push_p12, made->push_p12);
   EXPECT_EQ(again->topic, made->topic);
+  EXPECT_EQ(again->provider_keys, made->provider_keys);
+  EXPECT_EQ(again->expired_server.certificate_pem, made->expired_server.certificate_pem);
+}
+
+// A directory of an earlier version gets a provider key; certificates it cannot get: its CA's key is gone.
+TEST(Kit, OlderDirectoriesAreCompleted) {
+  const Directory directory;
+  ASSERT_TRUE(open_kit(directory.path, options_now()).ok());
+  for (const char* name : {"server-expired.pem", "server-expired.key", "server-wrong-name.pem", "server-wrong-name.key", "provider.p8",
+                           "provider-keys.txt"}) {
+    std::filesystem::remove(directory.path + "/" + name);
+  }
+  const Result<Kit> kit = open_kit(directory.path, options_now());
+  ASSERT_TRUE(kit.ok()) << kit.error().message;
+  EXPECT_TRUE(kit->expired_server.certificate_pem.empty());
+  EXPECT_EQ(kit->provider_keys, slurp(directory.path + "/provider-keys.txt"));
+  EXPECT_EQ(kit->provider_p8, slurp(directory.path + "/provider.p8"));
+  std::filesystem::remove(directory.path + "/provider.p8");
+  EXPECT_NE(open_kit(directory.path, options_now()).error().message.find("one of them is missing"), std::string::npos);
+}
+
+TEST(Kit, VariantsAreWrongInOneWayOnly) {
+  const Result<Kit> kit = make_kit(options_now());
+  ASSERT_TRUE(kit.ok());
+  EXPECT_EQ(verify(kit->ca_pem, kit->expired_server.certificate_pem, X509_PURPOSE_SSL_SERVER), X509_V_ERR_CERT_HAS_EXPIRED);
+  EXPECT_EQ(verify(kit->ca_pem, kit->wrong_name_server.certificate_pem, X509_PURPOSE_SSL_SERVER), X509_V_OK);
+  const Certificate leaf = certificate_from(kit->wrong_name_server.certificate_pem);
+  EXPECT_NE(X509_check_host(leaf.get(), "localhost", 0, 0, nullptr), 1);
 }
 
 TEST(Kit, SaysWhatIsWrongAndOverwritesNothing) {

@@ -82,6 +82,10 @@ struct EngineOptions {
   // Pushes per second, of all credentials together: written requests, resends included. Default 0: no limit; else 0.001 to 1e9.
   // Over any second no more than this many, and at most 50 ms worth (at least one push) in a burst.
   double rate = 0;
+
+  // After a 5xx answer a push is tried once more soon, then after about this long, in milliseconds, doubling up to a bound, never
+  // past the push's own time. Default 15,000; 10 to 3,600,000.
+  unsigned retry_later_ms = 15'000;
 };
 
 // Values of CredentialOptions::alternate_port that are no port.

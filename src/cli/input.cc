@@ -82,10 +82,9 @@ InputState Input::next(Record& record, Reject& reject) {
 std::string Input::take_warning() {
   const std::string unknown = parser_ ? parser_->take_unknown() : std::string();
   if (unknown.empty()) return {};
-  return fmt::format(
-      "{}:{}: ignored what tocsin does not know: {}; known are token, magic, topic, id, payload, push_type, "
-      "priority, expiration, collapse_id, apns_id",
-      name(), line(), unknown);
+  std::string known;
+  for (const FieldName& each : kFieldNames) known.append(known.empty() ? "" : ", ").append(each.name);
+  return fmt::format("{}:{}: ignored what tocsin does not know: {}; known are {}", name(), line(), unknown, known);
 }
 
 }  // namespace tocsin::cli

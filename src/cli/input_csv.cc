@@ -200,6 +200,15 @@ LineParser::Took CsvParser::whole(Record& record, Reject& reject) {
       case kFieldApnsId:
         record.apns_id = value;
         break;
+      case kFieldPriorityClass:
+        record.priority_class = value;
+        break;
+      case kFieldRegisteredAt:
+        if (!parse_time_ms(value, record.registered_at_ms)) {
+          reject = {first_line_, "registered_at", fmt::format("registered_at {}", kNoTime), input_};
+          return Took::reject;
+        }
+        break;
       case kFieldId:
         id_.clear();
         append_json_string(value, id_);
@@ -210,10 +219,16 @@ LineParser::Took CsvParser::whole(Record& record, Reject& reject) {
         }
         break;
       case kFieldPriority:
+      case kFieldDeadline:
       case kFieldExpiration: {
-        const bool priority = columns_[i] == kFieldPriority;
-        if (!to_integer(value, priority ? record.priority : record.expiration)) {
-          const char* name = priority ? "priority" : "expiration";
+        const std::uint32_t field = columns_[i];
+        std::int64_t& target = field == kFieldPriority   ? record.priority
+                               : field == kFieldDeadline ? record.deadline
+                                                         : record.expiration;
+        if (!to_integer(value, target)) {
+          const char* name = field == kFieldPriority   ? "priority"
+                             : field == kFieldDeadline ? "deadline"
+                                                       : "expiration";
           reject = {first_line_, name, fmt::format("{} is not a whole number", name), input_};
           return Took::reject;
         }

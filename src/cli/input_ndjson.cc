@@ -7,6 +7,7 @@
 #include <simdjson.h>
 
 #include "cli/input.h"
+#include "cli/units.h"
 
 namespace tocsin::cli {
 namespace {
@@ -52,6 +53,7 @@ class NdjsonParser final : public LineParser {
   const char* read_value(Field field, ondemand::value& value, Record& record);
   static const char* read_text(ondemand::value& value, std::string_view& out);
   static const char* read_integer(ondemand::value& value, std::int64_t& out);
+  static const char* read_time(ondemand::value& value, std::int64_t& out_ms);
   static const char* read_id(ondemand::value& value, std::string_view& out);
   static const char* read_payload(ondemand::value& value, std::string_view& out);
   void note_unknown(std::string_view key);
@@ -72,6 +74,12 @@ const char* NdjsonParser::read_integer(ondemand::value& value, std::int64_t& out
     if (error == std::errc{} && end == text.data() + text.size()) return "";
   }
   return "is not a whole number";
+}
+
+const char* NdjsonParser::read_time(ondemand::value& value, std::int64_t& out_ms) {
+  std::string_view text = trimmed(value.raw_json_token());
+  if (text.starts_with('"') && value.get_string().get(text) != simdjson::SUCCESS) return "is not a string";
+  return parse_time_ms(text, out_ms) ? "" : kNoTime;
 }
 
 const char* NdjsonParser::read_id(ondemand::value& value, std::string_view& out) {
@@ -110,6 +118,12 @@ const char* NdjsonParser::read_value(Field field, ondemand::value& value, Record
       return read_integer(value, record.priority);
     case kFieldExpiration:
       return read_integer(value, record.expiration);
+    case kFieldDeadline:
+      return read_integer(value, record.deadline);
+    case kFieldPriorityClass:
+      return read_text(value, record.priority_class);
+    case kFieldRegisteredAt:
+      return read_time(value, record.registered_at_ms);
     case kFieldId:
       return read_id(value, record.id);
     case kFieldPayload:

@@ -87,6 +87,8 @@ void append_outcome(const Outcome& outcome, const OutcomeOf& of, TimeText& time,
     out.append(",\"apns_id\":\"").append(text, sizeof(text)) += '"';
   }
   if (outcome.unregistered_unix_ms != 0) append_number(outcome.unregistered_unix_ms, out += ",\"unregistered_at_ms\":");
+  if (of.superseded_by_line != 0)
+    append_number(static_cast<std::int64_t>(of.superseded_by_line), out += ",\"superseded_by_line\":");
   append_number(outcome.attempts, out += ",\"attempts\":");
   if ((outcome.flags & kPossiblyDoubled) != 0) out += ",\"possibly_doubled\":true";
   if (of.resumed) out += ",\"resumed\":true";

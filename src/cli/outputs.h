@@ -49,6 +49,7 @@ struct OutcomeOf {
   std::string_view token;
   std::string_view id;   // JSON text; empty: the line's number stands in for it
   bool resumed = false;  // an earlier part of the run had admitted it and left no outcome
+  std::uint64_t superseded_by_line = 0;  // 0: none, or not known any more
 };
 
 // Appends {"line":17,"id":...,"token":"...","outcome":"accepted",...} and a newline. outcome_scan.h reads it

@@ -22,6 +22,8 @@ inline constexpr std::int64_t kCertificateCareDays = 30;  // Apple reminds 30 da
 
 struct Preflight {
   CredentialOptions credential;
+  std::string name;                 // where there are several
+  std::vector<std::string> topics;  // that lead to it where there are several
   bool has_certificate = false;
   tls::CertificateFacts facts;
   std::int64_t days_left = 0;
@@ -30,7 +32,26 @@ struct Preflight {
   bool needs_care = false;  // the certificate ends soon
 };
 
+// The files of one credential: from the command line, or an entry of --credentials.
+struct CredentialFiles {
+  std::string cert, key, key_password_file;
+  std::string p12, p12_password_file;
+  std::string p8, key_id, team_id;
+  const char* dashes = "--";  // before the names of options in messages; "" for fields of an entry
+  bool topic_given = false;   // by --topic, or topics of an entry
+};
+
+// The one credential of the command line.
 Result<Preflight> run_preflight(const PushOptions& options, std::int64_t now_unix_s);
+
+// What all credentials of a command share: endpoint, proxy, limits, trust anchors.
+Result<CredentialOptions> shared_options(const PushOptions& options);
+
+// Loads and judges what `files` names into `out`.
+Result<void> load_credential(const CredentialFiles& files, std::int64_t now_unix_s, Preflight& out);
+
+// At most 1 MiB; errors name `what` and the path.
+Result<std::string> read_file(const std::string& path, const std::string& what);
 
 // Overwrites and empties the key and the passwords.
 void wipe_secrets(CredentialOptions& credential);

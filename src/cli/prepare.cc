@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/prepare.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "apns/request.h"
 #include "base/hex.h"
 #include "cli/preflight.h"
+#include "cli/push_options.h"
 #include "cli/units.h"
 
 namespace tocsin::cli {
 namespace {
 
 constexpr std::int64_t kAbsoluteFrom = 1'000'000'000;  // Unix seconds since 2001; anything below is "from now on"
+constexpr std::int64_t kLastS = 9'000'000'000;         // in the year 2255; nanoseconds still fit
 constexpr std::size_t kRefusalsKept = 100'000;         // refused templates are remembered, but not without end
 
 }  // namespace
@@ -66,17 +70,21 @@ Preparer::Entry Preparer::make(const Key& key) const {
   const auto& expiration = std::get<3>(key);
   options.form = std::get<4>(key);
   if (options.topic.empty()) {
-    return {TemplateHandle::none, "topic",
-            "topic is missing; name it in the line or by --topic (the certificate names none)"};
+    return refusal("topic", "topic is missing; name it in the line or by --topic (the certificate names none)");
   }
-  if (const auto refusal = apns::check_topic(options.push_type, options.topic))
-    return {TemplateHandle::none, refusal.field, refusal.text};
-  if (const std::string refusal = topic_refusal(defaults_.certificate, options.push_type, options.topic);
-      !refusal.empty()) {
-    return {TemplateHandle::none, "topic", refusal};
+  if (const auto wrong = apns::check_topic(options.push_type, options.topic)) return refusal(wrong.field, wrong.text);
+  const Route* route = route_of(options.push_type, options.topic);
+  if (!defaults_.routes.empty() && route == nullptr) {
+    return refusal("topic", fmt::format("topic {} belongs to no credential of --credentials; known are {}",
+                                        options.topic, topics_known()));
   }
-  if (const auto refusal = apns::check_priority(options.push_type, priority))
-    return {TemplateHandle::none, refusal.field, refusal.text};
+  if (route != nullptr) {
+    if (std::string wrong = topic_refusal(route->certificate, options.push_type, options.topic); !wrong.empty())
+      return refusal("topic", std::move(wrong));
+    if (route->provider_key && options.push_type == PushType::mdm)
+      return refusal("push_type", std::string(kNoMdmByToken));
+  }
+  if (const auto wrong = apns::check_priority(options.push_type, priority)) return refusal(wrong.field, wrong.text);
   options.priority = static_cast<std::uint8_t>(priority);
   if (expiration) {
     options.has_expiration = true;
@@ -84,10 +92,37 @@ Preparer::Entry Preparer::make(const Key& key) const {
   }
   if (options.form == PayloadForm::fixed) options.payload = defaults_.payload;
   if (options.form == PayloadForm::with_part) options.payload = fmt::format(R"({{"mdm":"{}"}})", kPartMark);
-  if (const auto refusal = apns::check_template(options)) return {TemplateHandle::none, refusal.field, refusal.text};
+  options.coalesce = defaults_.coalesce.value_or(options.push_type == PushType::mdm);
+  if (const auto wrong = apns::check_template(options)) return refusal(wrong.field, wrong.text);
   auto handle = add_template_(options);
-  if (!handle.ok()) return {TemplateHandle::none, "line", handle.error().message};
-  return {*handle, {}, {}};
+  if (!handle.ok()) return refusal("line", handle.error().message);
+  return {*handle, route == nullptr ? 0 : static_cast<std::size_t>(route - defaults_.routes.data()), {}, {}};
+}
+
+// The exact topic wins; else the topic without its type's suffix. nullptr: none.
+const Route* Preparer::route_of(PushType type, std::string_view topic) const {
+  const auto find = [&](std::string_view name) -> const Route* {
+    for (const Route& route : defaults_.routes) {
+      if (std::find(route.topics.begin(), route.topics.end(), name) != route.topics.end()) return &route;
+    }
+    return nullptr;
+  };
+  if (defaults_.routes.size() == 1 && defaults_.routes.front().topics.empty()) return &defaults_.routes.front();
+  if (const Route* exact = find(topic)) return exact;
+  const std::string_view suffix = apns::topic_suffix(type);
+  return !suffix.empty() && topic.ends_with(suffix) ? find(topic.substr(0, topic.size() - suffix.size())) : nullptr;
+}
+
+std::string Preparer::topics_known() const {
+  constexpr std::size_t kNamed = 8;
+  std::string text;
+  std::size_t count = 0;
+  for (const Route& route : defaults_.routes) {
+    for (const std::string& topic : route.topics) {
+      if (count++ < kNamed) text.append(text.empty() ? "" : ", ").append(topic);
+    }
+  }
+  return count > kNamed ? fmt::format("{} and {} more", text, count - kNamed) : text;
 }
 
 const Preparer::Entry& Preparer::find(const Record& record, std::string_view topic, PushType type, PayloadForm form) {
@@ -131,11 +166,24 @@ bool Preparer::prepare(const Record& record, Prepared& out, Reject& reject) {
                     "Write Unix seconds, or leave it out and use --expiration {0}s",
                     record.expiration));
   }
+  if (record.has(kFieldDeadline) && record.deadline < kAbsoluteFrom) {
+    return wrong("deadline", fmt::format("deadline {} is not a Unix time in seconds; for a time from now on, leave it out "
+                                         "and use --deadline",
+                                         record.deadline));
+  }
   const Entry& entry =
       find(record, record.has(kFieldTopic) ? record.topic : std::string_view(defaults_.topic), type, form);
   if (entry.handle == TemplateHandle::none) return wrong(entry.field, entry.error);
   out = Prepared{};
   out.handle = entry.handle;
+  out.route = entry.route;
+  out.priority_class = defaults_.priority_class;
+  if (record.has(kFieldPriorityClass) && !priority_class_from_name(record.priority_class, out.priority_class)) {
+    return wrong("priority_class", fmt::format("priority_class '{}' is unknown; it is {}",
+                                               record.priority_class.substr(0, 40), kPriorityClasses));
+  }
+  if (record.has(kFieldDeadline)) out.deadline_unix_ns = std::min(record.deadline, kLastS) * 1'000'000'000;
+  if (record.has(kFieldRegisteredAt)) out.registered_unix_ms = record.registered_at_ms;
   if (form == PayloadForm::with_part) {
     if (const auto refusal = apns::check_part(record.magic)) return wrong("magic", refusal.text);
     out.part = record.magic;

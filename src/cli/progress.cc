@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/progress.h"
 
-#include <ctime>
-
 #include <fmt/format.h>
 
+#include "cli/state_watch.h"
 #include "cli/terminal.h"
 #include "cli/units.h"
 
@@ -14,13 +13,6 @@ namespace {
 constexpr std::int64_t kLineEveryNs = 10'000'000'000;
 constexpr double kSmoothing = 0.3;  // of a new reading of the rate: about a second's memory at 5 Hz
 
-std::string local_time(std::int64_t unix_ns) {
-  const std::time_t seconds = unix_ns / 1'000'000'000;
-  std::tm parts{};
-  localtime_r(&seconds, &parts);
-  return fmt::format("{:02}:{:02}:{:02}", parts.tm_hour, parts.tm_min, parts.tm_sec);
-}
-
 }  // namespace
 
 std::string progress_text(const ProgressFacts& facts, double rate, double eta_s) {
@@ -28,8 +20,8 @@ std::string progress_text(const ProgressFacts& facts, double rate, double eta_s)
   std::string text;
   for (const CredentialStats& credential : facts.stats->credentials) {
     if (credential.unreachable_since_unix_ns == 0) continue;
-    text += fmt::format("APNs unreachable since {} ({})  ", local_time(credential.unreachable_since_unix_ns),
-                        credential.last_error);
+    text += unreachable_text(credential, facts.stats->waiting, facts.now_unix_ns, facts.stats->credentials.size() > 1);
+    text += "  ";
   }
   if (facts.interrupted) text += "stopping  ";
   text += fmt::format("sent {}  accepted {}  rejected {}", format_count(facts.stats->attempts),

@@ -17,6 +17,7 @@ struct ProgressFacts {
   const EngineStats* stats = nullptr;
   double share_read = -1;  // of the input's bytes; negative: unknown
   bool interrupted = false;
+  std::int64_t now_unix_ns = 0;
 };
 
 // `rate` in pushes per second, `eta_s` negative if unknown.
@@ -32,6 +33,7 @@ class Progress {
 
   void tick(const ProgressFacts& facts, std::int64_t mono_ns);
   void finish();
+  bool in_place() const { return mode_ == Mode::in_place; }
 
  private:
   Mode mode_;

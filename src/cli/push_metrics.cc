@@ -56,6 +56,18 @@ std::string PushMetrics::page(const EngineStats& stats, const Tally& tally) {
     if (c.not_after_unix_s != 0)
       out.add(Metric::certificate_not_after, static_cast<std::uint64_t>(c.not_after_unix_s), {{"topic", topic(c)}});
   }
+  out.add(Metric::push_retries, stats.retries);
+  out.add(Metric::pings_sent, stats.pings);
+  out.add(Metric::peers_dead, stats.peers_dead);
+  out.add(Metric::pushes_delayed, stats.delayed);
+  out.add(Metric::dead_tokens, stats.dead_tokens);
+  out.add(Metric::token_turns, stats.token_turns);
+  for (const auto& c : stats.credentials) {
+    const auto since = static_cast<std::uint64_t>(c.unreachable_since_unix_ns) / 1'000'000'000;
+    out.add(Metric::unreachable_since, since, {{"topic", topic(c)}});
+  }
+  for (const auto& c : stats.credentials) out.add(Metric::credential_stopped, c.stopped, {{"topic", topic(c)}});
+  for (const auto& c : stats.credentials) out.add(Metric::credential_alarmed, c.alarmed, {{"topic", topic(c)}});
   return out.take();
 }
 

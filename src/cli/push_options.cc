@@ -54,6 +54,28 @@ Result<PushType> parse_push_type(const std::string& text) {
   return Error{Code::invalid_argument, "'" + text + "' is not a push type; known are " + known};
 }
 
+Result<int> parse_fallback_port(const std::string& text) {
+  if (text == "none") return kAlternatePortNone;
+  int port = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
+  if (error == std::errc{} && end == text.data() + text.size() && port >= 1 && port <= 65'535) return port;
+  return Error{Code::invalid_argument, "'" + text + "' is not a port; write 1 to 65535, or none"};
+}
+
+Result<double> parse_share(const std::string& text) {
+  if (text == "off") return 0.0;
+  double share = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), share);
+  if (error == std::errc{} && end == text.data() + text.size() && share > 0 && share <= 1) return share;
+  return Error{Code::invalid_argument, "'" + text + "' is not a share; write a number above 0 and up to 1, as 0.5, or off"};
+}
+
+Result<PriorityClass> parse_priority_class(const std::string& text) {
+  PriorityClass out{};
+  if (priority_class_from_name(text, out)) return out;
+  return Error{Code::invalid_argument, "'" + text + "' is not a priority class; it is " + kPriorityClasses};
+}
+
 std::vector<int> numbers_of(const std::string& list) {
   std::vector<int> out;
   for (std::size_t at = 0; at < list.size();) {
@@ -123,6 +145,26 @@ void add_endpoint(CLI::App& app, PushOptions& o) {
                  "file with its password on its first line (or the variable TOCSIN_P12_PASSWORD)")
       ->option_text("FILE")
       ->group(group);
+  app.add_option("--p8", o.p8, "provider key from Apple instead of a certificate; not for MDM")
+      ->option_text("FILE")
+      ->group(group);
+  app.add_option("--key-id", o.key_id, "its key id")->option_text("ID")->group(group);
+  app.add_option("--team-id", o.team_id, "the team it belongs to")->option_text("ID")->group(group);
+  app.add_option("--credentials", o.credentials,
+                 "JSON list of several certificates and provider keys; each line goes to the one that has its topic")
+      ->option_text("FILE")
+      ->group(group);
+  app.add_option("--proxy", o.proxy,
+                 "HTTP proxy to tunnel through: http://host:port, http://user:password@host:port (or the variable "
+                 "TOCSIN_PROXY, which other users cannot read)")
+      ->envname("TOCSIN_PROXY")
+      ->option_text("URL")
+      ->group(group);
+  add_parsed(
+      app, "--fallback-port", parse_fallback_port, [&o](int port) { o.alternate_port = port; },
+      "port to use while the endpoint's cannot be reached, or none (default: 2197 beside 443 at Apple, else none)")
+      ->option_text("N|none")
+      ->group(group);
 }
 
 void add_content(CLI::App& app, PushOptions& o) {
@@ -160,6 +202,34 @@ void add_content(CLI::App& app, PushOptions& o) {
   app.add_option("--badge", o.badge, "the app icon's number; 0 removes it")
       ->check(CLI::NonNegativeNumber.description(""))
       ->option_text("N")
+      ->group(group);
+}
+
+void add_queue(CLI::App& app, PushOptions& o) {
+  const std::string group = "While it waits";
+  add_parsed(
+      app, "--deadline", [](const std::string& t) { return parse_duration_ms(t); },
+      [&o](std::int64_t ms) { o.deadline_ms = ms; },
+      "a push that still waits this long after its line was read ends as expired (default: none)")
+      ->option_text("TIME")
+      ->group(group);
+  add_parsed(
+      app, "--priority-class", parse_priority_class, [&o](PriorityClass c) { o.priority_class = c; },
+      "urgent, normal or bulk, for lines that name none: the order in tocsin's own queue")
+      ->option_text("CLASS=normal")
+      ->group(group);
+  app.add_flag("--coalesce,!--no-coalesce", o.coalesce,
+               "a newer push to the same device and topic supersedes one that still waits (default: MDM wake-ups only)")
+      ->group(group);
+  app.add_option("--dead-tokens", o.dead_tokens,
+                 "tokens not to send to: the outcomes of an earlier run, or lines with token, topic and unregistered_at")
+      ->option_text("FILE")
+      ->group(group);
+  add_parsed(
+      app, "--bad-token-brake", parse_share, [&o](double share) { o.bad_token_share = share; },
+      "stop (exit 8) when this share of the last 200 answers or more is BadDeviceToken: the tokens are then most "
+      "likely of the other environment; off: never")
+      ->option_text("SHARE=0.5")
       ->group(group);
 }
 
@@ -211,6 +281,8 @@ void add_engine(CLI::App& app, PushOptions& o) {
   };
   duration("--connect-timeout", o.connect_timeout_ms, "for one connection: name, TCP, then again for TLS", "TIME=10s");
   duration("--give-up", o.give_up_ms, "end when no connection could be made for this long; 0: never", "TIME=60s");
+  duration("--retry-backoff", o.retry_backoff_ms,
+           "after a 5xx, one early retry, then waits that double from here, within the push's own time", "TIME=15s");
   duration("--grace", o.grace_ms, "after Ctrl-C, wait this long for answers to what is in flight", "TIME=10s");
 }
 
@@ -267,11 +339,44 @@ void add_push_options(CLI::App& root, PushOptions& options, std::function<void()
   add_input(app, options);
   add_endpoint(app, options);
   add_content(app, options);
+  add_queue(app, options);
   add_engine(app, options);
   add_reporting(app, options);
   app.footer(kFooter);
   app.callback(std::move(chosen));
 }
+
+bool priority_class_from_name(std::string_view name, PriorityClass& out) {
+  if (name == "urgent")
+    out = PriorityClass::urgent;
+  else if (name == "normal")
+    out = PriorityClass::normal;
+  else if (name == "bulk")
+    out = PriorityClass::bulk;
+  else
+    return false;
+  return true;
+}
+
+namespace {
+
+std::string check_provider_key(const PushOptions& o) {
+  const bool certificate = !o.cert.empty() || !o.p12.empty();
+  if (!o.credentials.empty() && (certificate || !o.p8.empty()))
+    return "--credentials names the certificates and keys; leave --cert, --p12 and --p8 out";
+  if (o.p8.empty()) {
+    if (!o.key_id.empty() || !o.team_id.empty()) return "--key-id and --team-id belong to --p8, the provider key";
+    return {};
+  }
+  if (certificate) return "--p8 is used instead of a certificate; give one of the two";
+  if (o.key_id.empty() || o.team_id.empty())
+    return "--p8 needs --key-id and --team-id, as Apple's portal shows them beside the key";
+  if ((o.push_type && *o.push_type == PushType::mdm) || o.topic.starts_with("com.apple.mgmt."))
+    return std::string(kNoMdmByToken) + "; give --cert and --key, or --p12";
+  return {};
+}
+
+}  // namespace
 
 std::string check_relations(const PushOptions& o) {
   if (o.sandbox && o.endpoint_given) return "--sandbox and --endpoint contradict each other; give one of them";
@@ -280,8 +385,10 @@ std::string check_relations(const PushOptions& o) {
   if (o.cert.empty() && !o.key.empty()) return "--key needs --cert, the push certificate";
   if (o.cert.empty() && !o.key_password_file.empty()) return "--key-password-file needs --cert and --key";
   if (o.p12.empty() && !o.p12_password_file.empty()) return "--p12-password-file needs --p12";
-  if (o.cert.empty() && o.p12.empty() && !o.endpoint_given) {
-    return "Apple's endpoints need a push certificate: give --cert push.pem --key push.key, or --p12 push.p12";
+  if (const std::string wrong = check_provider_key(o); !wrong.empty()) return wrong;
+  if (!o.has_credential() && !o.endpoint_given) {
+    return "Apple's endpoints need a push certificate or a provider key: give --cert push.pem --key push.key, --p12 "
+           "push.p12, --p8 AuthKey.p8 with --key-id and --team-id, or --credentials";
   }
   if (o.strict && !o.dry_run && o.input == "-") {
     return "--strict reads the input twice, which standard input cannot be; give a file, or check it with --dry-run "
@@ -296,13 +403,14 @@ std::string check_relations(const PushOptions& o) {
     return "--alert, --title, --subtitle, --sound and --badge make an alert; --push-type asks for another type";
   }
   if (o.priority && *o.priority != 10 && *o.priority != 5 && *o.priority != 1) return "--priority is 10, 5 or 1";
-  if (o.shards > o.connections) {
+  if (o.shards > o.connections && o.credentials.empty()) {
     return fmt::format("--shards {} needs at least as many --connections (now {}): each shard has its own", o.shards,
                        o.connections);
   }
   if (o.connect_timeout_ms < 10 || o.connect_timeout_ms > 3'600'000) return "--connect-timeout is from 10ms to 1h";
   if (o.give_up_ms > 3'600'000 * 24) return "--give-up is at most 1d; 0 never gives up";
   if (o.grace_ms > 3'600'000) return "--grace is at most 1h";
+  if (o.retry_backoff_ms < 10 || o.retry_backoff_ms > 3'600'000) return "--retry-backoff is from 10ms to 1h";
   return {};
 }
 

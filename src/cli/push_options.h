@@ -7,6 +7,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <tocsin/options.h>
@@ -33,6 +34,10 @@ struct PushOptions {
   std::string cert, key, key_password_file;
   std::string p12, p12_password_file;
   std::string ca;
+  std::string p8, key_id, team_id;
+  std::string credentials;  // a file that lists several
+  std::string proxy;        // may hold a password: never shown
+  int alternate_port = kAlternatePortAutomatic;
 
   std::string topic;
   std::optional<PushType> push_type;
@@ -40,6 +45,10 @@ struct PushOptions {
   std::string expiration;
   std::optional<std::string> alert, title, subtitle, sound;
   std::optional<std::int64_t> badge;
+  PriorityClass priority_class = PriorityClass::normal;
+  std::optional<bool> coalesce;  // not given: MDM wake-ups only
+  std::int64_t deadline_ms = 0;  // from the reading of a line on; 0: none
+  std::string dead_tokens;
 
   unsigned connections = 4;
   unsigned streams = 1000;
@@ -51,6 +60,8 @@ struct PushOptions {
   std::int64_t connect_timeout_ms = 10'000;
   std::int64_t give_up_ms = 60'000;
   std::int64_t grace_ms = 10'000;
+  std::int64_t retry_backoff_ms = 15'000;
+  double bad_token_share = 0.5;  // 0: no brake
 
   std::string out;
   std::string rejects;
@@ -66,6 +77,7 @@ struct PushOptions {
   bool progress = true;
   log::Options logging{log::Format::text, LogLevel::warning};
 
+  bool has_credential() const { return !cert.empty() || !p12.empty() || !p8.empty() || !credentials.empty(); }
   bool has_app_payload() const { return alert || title || subtitle || sound || badge; }
 };
 
@@ -73,6 +85,13 @@ struct PushOptions {
 // errors (exit 2). Relations between options: "" or what is wrong.
 void add_push_options(CLI::App& root, PushOptions& options, std::function<void()> chosen);
 std::string check_relations(const PushOptions& options);
+
+inline constexpr const char* kNoMdmByToken =
+    "APNs takes MDM pushes only with the push certificate of their topic, not with a provider key";
+
+// "urgent", "normal", "bulk".
+bool priority_class_from_name(std::string_view name, PriorityClass& out);
+inline constexpr const char* kPriorityClasses = "urgent, normal or bulk";
 
 // {"aps":{"alert":...,"sound":...,"badge":...}} from --alert and its kin.
 std::string app_payload(const PushOptions& options);

@@ -23,6 +23,12 @@ std::int64_t mono_ns() {
   return now.tv_sec * 1'000'000'000 + now.tv_nsec;
 }
 
+std::int64_t wall_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  return now.tv_sec * 1'000'000'000 + now.tv_nsec;
+}
+
 }  // namespace
 
 PushRun::PushRun(RunParts parts, const PushOptions& options)
@@ -32,7 +38,9 @@ PushRun::PushRun(RunParts parts, const PushOptions& options)
       pacer_(options.rate),
       arena_(kArenaBytes),
       outcomes_(kOutcomes),
-      watch_(parts_.record.checks) {
+      watch_(parts_.record.checks),
+      states_(parts_.progress.in_place()),
+      by_credential_(parts_.credentials.size()) {
   batch_.reserve(kBatch);
   end_.resumed = parts_.record.resumed;
   end_.kept = parts_.record.journal != nullptr;
@@ -132,7 +140,8 @@ bool PushRun::take(const Record& record) {
     }
   }
   if (again) ++end_.sent_again;
-  const std::uint32_t slot = slots_.take(record.line, record.token, record.id, again);
+  const std::uint32_t slot = slots_.take(record.line, record.token, record.id, again,
+                                         static_cast<std::uint32_t>(prepared.route));
   TOCSIN_ASSERT(slot != Slots::kNone);
   Push push;
   push.id = slot;
@@ -141,7 +150,12 @@ bool PushRun::take(const Record& record) {
   push.payload = keep(prepared.payload);
   push.collapse_id = keep(record.collapse_id);
   push.template_handle = prepared.handle;
-  push.credential = parts_.credential;
+  push.credential = parts_.credentials[prepared.route];
+  push.priority_class = prepared.priority_class;
+  push.token_registered_unix_ms = prepared.registered_unix_ms;
+  push.deadline_unix_ns = prepared.deadline_unix_ns;
+  if (push.deadline_unix_ns == 0 && options_.deadline_ms != 0)
+    push.deadline_unix_ns = wall_ns() + options_.deadline_ms * 1'000'000;
   push.policy = options_.policy;
   push.apns_id = prepared.apns_id;
   batch_.push_back(push);
@@ -168,9 +182,7 @@ bool PushRun::settle(const Record& record, const Uuid& apns_id) {
   outcome.reason_text_bytes = kReason.size();
   std::memcpy(outcome.reason_text, kReason.data(), kReason.size());
   outcome.apns_id = apns_id;
-  timespec now{};
-  clock_gettime(CLOCK_REALTIME, &now);
-  outcome.ended_unix_ns = now.tv_sec * 1'000'000'000 + now.tv_nsec;
+  outcome.ended_unix_ns = wall_ns();
   ++end_.settled_unknown;
   tally_.add(outcome);
   append_outcome(outcome, {record.line, record.token, record.id, true}, time_, parts_.out.buffer());
@@ -229,8 +241,13 @@ void PushRun::collect(std::size_t count) {
     const bool resumed = slots_.resumed(slot);
     if (resumed) outcome.flags |= kPossiblyDoubled;
     tally_.add(outcome);
-    if (parts_.out.is_open())
-      append_outcome(outcome, {slots_.line(slot), slots_.token(slot), slots_.id(slot), resumed}, time_, out);
+    ++by_credential_[slots_.credential(slot)][static_cast<std::size_t>(outcome.end)];
+    if (parts_.out.is_open()) {
+      OutcomeOf of{slots_.line(slot), slots_.token(slot), slots_.id(slot), resumed};
+      if (outcome.end == End::superseded)
+        of.superseded_by_line = slots_.line_of_same_token(outcome.superseded_by, of.token);
+      append_outcome(outcome, of, time_, out);
+    }
     if (is_unsent(outcome.end, outcome.reason)) not_sent(slots_.line(slot));
     slots_.give_back(slot);
   }
@@ -255,18 +272,42 @@ void PushRun::tick() {
   ticked_ns_ = now;
   if (const std::string warning = parts_.input.take_warning(); !warning.empty()) say("warning: " + warning);
   const EngineStats stats = parts_.engine.stats();
-  ProgressFacts facts{&tally_, &stats, -1, end_.interrupted};
+  ProgressFacts facts{&tally_, &stats, -1, end_.interrupted, wall_ns()};
   if (const ByteSource& source = parts_.input.source(); source.bytes_total() != 0) {
     facts.share_read = static_cast<double>(source.bytes_read()) / static_cast<double>(source.bytes_total());
   }
   parts_.progress.tick(facts, now);
   if (parts_.metrics != nullptr) parts_.metrics->publish(tally_);
   keep_outcomes(now);
-  for (const CredentialStats& credential : stats.credentials) {
-    if (!credential.gave_up || !reading_) continue;
-    // What would be read now would only fail: the rest stays unread, and the run can be continued.
+  watch_states(stats);
+}
+
+// What would be read where no credential works would only fail: the rest stays unread, and the run can be continued.
+void PushRun::watch_states(const EngineStats& stats) {
+  const StateFindings found = states_.look(stats, wall_ns());
+  for (const std::string& line : found.lines) say(line);
+  if (reading_ && found.given_up) {
     end_.gave_up = true;
     stop_reading();
+  }
+  if (!found.refused.empty() && end_.refused.empty()) {
+    end_.refused = found.refused;
+    stop_reading();
+  }
+  if (!found.alarmed.empty() && end_.brake.empty()) {
+    end_.brake = found.alarmed;
+    stop_reading();
+    drop_pending();
+    begin_stop();
+  }
+}
+
+// Read, but not handed over yet: it stays unsent.
+void PushRun::drop_pending() {
+  for (; pending(); ++next_) {
+    const auto slot = static_cast<std::uint32_t>(batch_[next_].id);
+    not_sent(slots_.line(slot));
+    slots_.give_back(slot);
   }
 }
 
@@ -317,11 +358,7 @@ void PushRun::stop_reading() { reading_ = false; }
 void PushRun::stop_for_signal() {
   end_.interrupted = true;
   stop_reading();
-  for (; pending(); ++next_) {
-    const auto slot = static_cast<std::uint32_t>(batch_[next_].id);
-    not_sent(slots_.line(slot));
-    slots_.give_back(slot);
-  }
+  drop_pending();
   say(fmt::format("stopping: waiting up to {} for answers to what is in flight; press Ctrl-C again not to wait",
                   format_seconds(static_cast<double>(options_.grace_ms) / 1000)));
   begin_stop();
@@ -338,17 +375,14 @@ void PushRun::own_error(const Error& error) {
   if (!end_.own_error.empty()) return;
   end_.own_error = error.message;
   stop_reading();
-  for (; pending(); ++next_) {
-    const auto slot = static_cast<std::uint32_t>(batch_[next_].id);
-    not_sent(slots_.line(slot));
-    slots_.give_back(slot);
-  }
+  drop_pending();
   if (error.code != Code::stopped) begin_stop();
 }
 
 void PushRun::finish() {
   if (stopper_.joinable()) stopper_.join();
   parts_.progress.finish();
+  watch_states(parts_.engine.stats());  // what came after the last tick
   if (const std::string warning = parts_.input.take_warning(); !warning.empty()) say("warning: " + warning);
   if (auto flushed = parts_.out.flush(); !flushed.ok()) own_error(flushed.error());
   if (auto flushed = parts_.rejects.finish(); !flushed.ok()) own_error(flushed.error());

@@ -23,6 +23,7 @@
 #include "cli/rejects.h"
 #include "cli/run_record.h"
 #include "cli/slots.h"
+#include "cli/state_watch.h"
 #include "cli/tally.h"
 
 namespace tocsin::cli {
@@ -30,7 +31,7 @@ namespace tocsin::cli {
 struct RunParts {
   Engine& engine;
   Submitter submitter;
-  CredentialHandle credential;
+  std::vector<CredentialHandle> credentials;  // by Prepared::route
   Input& input;
   Preparer& preparer;
   RejectLog& rejects;
@@ -51,6 +52,7 @@ class PushRun {
 
   const Tally& tally() const { return tally_; }
   const RunEnd& end() const { return end_; }
+  const std::vector<EndCounts>& by_credential() const { return by_credential_; }
 
  private:
   static constexpr std::size_t kBatch = 256;
@@ -71,7 +73,9 @@ class PushRun {
   void note_synced();
   void close_journal();
   void stop_reading();
+  void watch_states(const EngineStats& stats);
   void stop_for_signal();
+  void drop_pending();
   void begin_stop();
   void finish();
   void reject(const Reject& reject);
@@ -98,6 +102,8 @@ class PushRun {
   std::int64_t synced_ns_ = 0;        // last sync begun
   Tally tally_;
   RunEnd end_;
+  StateWatch states_;
+  std::vector<EndCounts> by_credential_;
   bool reading_ = true;
   bool worked_ = false;
   bool hurried_ = false;            // the second signal was acted on

@@ -22,6 +22,9 @@ enum Field : std::uint32_t {
   kFieldExpiration = 1u << 7,
   kFieldCollapseId = 1u << 8,
   kFieldApnsId = 1u << 9,
+  kFieldDeadline = 1u << 10,
+  kFieldRegisteredAt = 1u << 11,
+  kFieldPriorityClass = 1u << 12,
 };
 
 // Their names in NDJSON and in a CSV's header.
@@ -35,6 +38,8 @@ inline constexpr FieldName kFieldNames[] = {
     {"payload", kFieldPayload},       {"push_type", kFieldPushType},
     {"priority", kFieldPriority},     {"expiration", kFieldExpiration},
     {"collapse_id", kFieldCollapseId}, {"apns_id", kFieldApnsId},
+    {"deadline", kFieldDeadline},     {"registered_at", kFieldRegisteredAt},
+    {"priority_class", kFieldPriorityClass},
 };
 constexpr const FieldName* find_field(std::string_view name) {
   for (const FieldName& each : kFieldNames) {
@@ -54,6 +59,9 @@ struct Record {
   std::string_view push_type;
   std::string_view collapse_id;
   std::string_view apns_id;
+  std::string_view priority_class;
+  std::int64_t deadline = 0;          // Unix seconds
+  std::int64_t registered_at_ms = 0;  // Unix milliseconds
   std::int64_t priority = 0;
   std::int64_t expiration = 0;
   std::string_view input;  // the line itself

@@ -25,13 +25,15 @@ class Slots {
     for (std::uint32_t i = capacity; i-- > 0;) free_.push_back(i);
   }
 
-  std::uint32_t take(std::uint64_t line, std::string_view token, std::string_view id, bool resumed = false) {
+  std::uint32_t take(std::uint64_t line, std::string_view token, std::string_view id, bool resumed = false,
+                     std::uint32_t credential = 0) {
     if (free_.empty()) return kNone;
     const std::uint32_t index = free_.back();
     free_.pop_back();
     Slot& slot = slots_[index];
     slot.line = line;
     slot.resumed = resumed;
+    slot.credential = credential;
     slot.token_bytes = static_cast<std::uint32_t>(token.size());
     slot.text.assign(token).append(id);
     return index;
@@ -43,6 +45,13 @@ class Slots {
 
   std::uint64_t line(std::uint32_t index) const { return slots_[index].line; }
   bool resumed(std::uint32_t index) const { return slots_[index].resumed; }
+  std::uint32_t credential(std::uint32_t index) const { return slots_[index].credential; }
+  // Of a push that may have ended; 0 if its slot is another device's by now.
+  std::uint64_t line_of_same_token(std::uint64_t index, std::string_view as) const {
+    if (index >= slots_.size()) return 0;
+    const auto number = static_cast<std::uint32_t>(index);
+    return token(number) == as ? line(number) : 0;
+  }
   std::string_view token(std::uint32_t index) const {
     return std::string_view(slots_[index].text).substr(0, slots_[index].token_bytes);
   }
@@ -56,6 +65,7 @@ class Slots {
   struct Slot {
     std::uint64_t line = 0;
     std::uint32_t token_bytes = 0;
+    std::uint32_t credential = 0;
     bool resumed = false;
     std::string text;  // token, then id
   };

@@ -24,6 +24,12 @@ std::string advice_of(const std::string& name) {
   if (name == reason_name(Reason::cannot_connect)) return "never sent; see the cause, then send these again";
   if (name == reason_name(Reason::connection_lost))
     return "the connection was lost after the push was written; APNs may have it";
+  if (name == reason_name(Reason::credential_stopped))
+    return "never sent; APNs refuses the credential: renew or replace it, then send these again";
+  if (name == reason_name(Reason::token_known_dead))
+    return "not sent; APNs had called the token unregistered, and the line does not say that it was registered since";
+  if (name == reason_name(Reason::refused_by_peer))
+    return "APNs turned the push away unprocessed each time it was written; send it again";
   return {};
 }
 
@@ -38,6 +44,26 @@ void append_reasons(const std::map<std::string, std::uint64_t>& counts, std::str
     const std::string advice = advice_of(name);
     out += fmt::format("  {:>12}  {}{}{}\n", format_count(count), name, advice.empty() ? "" : ": ", advice);
   }
+}
+
+// One line for each credential that had pushes.
+std::string credential_rows(const SummaryFacts& f) {
+  std::size_t width = 10;
+  const std::size_t count = std::min(f.by_credential.size(), f.stats.credentials.size());
+  for (std::size_t i = 0; i < count; ++i) width = std::max(width, f.stats.credentials[i].name.size());
+  std::string out = fmt::format("  {:<{}} {:>12} {:>12} {:>12} {:>12}\n", "credential", width, "accepted", "rejected",
+                                "failed", "other");
+  for (std::size_t i = 0; i < count; ++i) {
+    const CredentialStats& credential = f.stats.credentials[i];
+    const auto of = [&](End end) { return f.by_credential[i][static_cast<std::size_t>(end)]; };
+    std::uint64_t all = 0;
+    for (const std::uint64_t each : f.by_credential[i]) all += each;
+    const char* state = credential.stopped ? "  stopped" : credential.alarmed ? "  paused: BadDeviceToken" : "";
+    out += fmt::format("  {:<{}} {:>12} {:>12} {:>12} {:>12}{}\n", credential.name, width,
+                       format_count(of(End::accepted)), format_count(of(End::rejected)), format_count(of(End::failed)),
+                       format_count(all - of(End::accepted) - of(End::rejected) - of(End::failed)), state);
+  }
+  return out;
 }
 
 double per_second(const SummaryFacts& f) {
@@ -90,9 +116,12 @@ Exit exit_of(const Tally& tally, const RunEnd& end) {
   if (!end.own_error.empty()) return Exit::failed;
   if (end.interrupted && end.resume_line != 0) return Exit::interrupted;  // else all was sent before the signal came
   if (end.gave_up) return Exit::cannot_connect;
+  if (!end.brake.empty()) return Exit::refused;
+  if (!end.refused.empty()) return Exit::bad_input;
   if (!end.input_error.empty()) return Exit::bad_input;
   if (end.submitted == 0 && end.input_rejects != 0) return Exit::bad_input;
-  if (tally.of(End::accepted) != tally.outcomes || end.input_rejects != 0) return Exit::partly;
+  // What was superseded left its place to a newer push, which has an outcome of its own.
+  if (tally.of(End::accepted) + tally.of(End::superseded) != tally.outcomes || end.input_rejects != 0) return Exit::partly;
   return Exit::done;
 }
 
@@ -126,6 +155,7 @@ std::string summary_text(const SummaryFacts& f, Exit code, bool colours) {
     out += row("doubled", format_count(f.end.sent_again) +
                               " possibly: sent again, for the run was cut off before their outcome was kept");
   if (f.end.resumed) out += row("before", format_count(f.end.done_before) + " lines had their final outcome already");
+  if (f.by_credential.size() > 1) out += credential_rows(f);
   out += row("time",
              fmt::format("{:.2f} s, {} pushes/s", f.seconds, format_count(static_cast<std::uint64_t>(per_second(f)))));
   if (t.latency_ns.count() != 0) {
@@ -139,11 +169,15 @@ std::string summary_text(const SummaryFacts& f, Exit code, bool colours) {
                                    f.usage.rss_mib));
   out += row("transport", fmt::format("{} connections opened, {} lost, TLS by {}", f.stats.connections_opened,
                                       f.stats.connections_lost, f.stats.tls_crypto));
+  if (f.stats.retries != 0)
+    out += row("retries", format_count(f.stats.retries) + " attempts after an answer that asked for one");
   if (!f.out.empty())
     out += row("outcomes", f.out);
   else if (t.outcomes != t.of(End::accepted))
     out += row("outcomes", "not kept; give --out FILE to have each device's");
-  if (f.end.gave_up) out += row("stopped", "APNs could not be reached: " + cause_of(f.stats));
+  if (f.end.gave_up && f.end.refused.empty()) out += row("stopped", "APNs could not be reached: " + cause_of(f.stats));
+  if (!f.end.refused.empty()) out += row("stopped", "APNs refuses the credential " + f.end.refused);
+  if (!f.end.brake.empty()) out += row("stopped", "by a brake, credential " + f.end.brake);
   if (!f.end.input_error.empty()) out += row("stopped", f.end.input_error);
   if (!f.end.own_error.empty()) out += row("stopped", f.end.own_error);
   if (f.end.interrupted) out += row("stopped", "by a signal; every push that was taken has its outcome");
@@ -179,6 +213,22 @@ std::string summary_json(const SummaryFacts& f, Exit code) {
   j["connections_opened"] = f.stats.connections_opened;
   j["connections_lost"] = f.stats.connections_lost;
   j["attempts"] = f.stats.attempts;
+  j["retries"] = f.stats.retries;
+  j["goaways"] = f.stats.goaways;
+  j["peers_dead"] = f.stats.peers_dead;
+  if (f.by_credential.size() > 1) {
+    auto& list = j["credentials"] = nlohmann::ordered_json::array();
+    for (std::size_t i = 0; i < std::min(f.by_credential.size(), f.stats.credentials.size()); ++i) {
+      const CredentialStats& credential = f.stats.credentials[i];
+      nlohmann::ordered_json each{{"name", credential.name}};
+      for (std::size_t end = 1; end <= kEnds; ++end) each[end_name(static_cast<End>(end))] = f.by_credential[i][end];
+      each["stopped"] = credential.stopped;
+      each["alarmed"] = credential.alarmed;
+      list.push_back(std::move(each));
+    }
+  }
+  if (!f.end.refused.empty()) j["refused"] = f.end.refused;
+  if (!f.end.brake.empty()) j["brake"] = f.end.brake;
   if (f.end.gave_up) j["cause"] = cause_of(f.stats);
   if (!f.end.input_error.empty()) j["input_error"] = f.end.input_error;
   if (!f.end.own_error.empty()) j["error"] = f.end.own_error;

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include <tocsin/engine.h>
 
@@ -22,6 +23,7 @@ Usage usage();
 
 struct SummaryFacts {
   Tally tally;
+  std::vector<EndCounts> by_credential;  // as stats.credentials; said only where there are several
   RunEnd end;
   EngineStats stats;
   Usage usage;

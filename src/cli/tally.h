@@ -24,6 +24,7 @@ struct Tally {
   std::map<std::string, std::uint64_t> failed_by_reason;
   std::uint64_t possibly_doubled = 0;
   std::uint64_t cannot_connect = 0;
+  std::uint64_t credential_stopped = 0;
   obs::Histogram latency_ns;  // of answered pushes
 
   std::uint64_t of(End end) const { return ends[static_cast<std::size_t>(end)]; }
@@ -37,6 +38,7 @@ struct Tally {
       latency_ns.record(static_cast<std::uint64_t>(tocsin::cli::latency_ns(outcome)));
     if (outcome.end == End::accepted) return;
     if (outcome.reason == Reason::cannot_connect) ++cannot_connect;
+    if (outcome.reason == Reason::credential_stopped) ++credential_stopped;
     if (outcome.end == End::rejected)
       count(rejected_by_reason, outcome);
     else if (outcome.end == End::failed || outcome.end == End::unknown)
@@ -59,6 +61,9 @@ struct Tally {
   }
 };
 
+// Pushes of one credential, by End.
+using EndCounts = std::array<std::uint64_t, kEnds + 1>;
+
 // How the run ended, beside the numbers.
 struct RunEnd {
   std::uint64_t submitted = 0;
@@ -72,6 +77,8 @@ struct RunEnd {
   bool kept = false;                     // --resume can go on from here
   bool interrupted = false;
   bool gave_up = false;     // the endpoint could not be reached
+  std::string refused;      // APNs refuses every credential: why
+  std::string brake;        // a brake has ended the run: why
   std::string input_error;  // the file could not be read to its end
   std::string own_error;    // disk, engine
 };

@@ -2,6 +2,7 @@
 #include "cli/units.h"
 
 #include <charconv>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <ctime>
@@ -255,6 +256,88 @@ void append_json_string(std::string_view text, std::string& out) {
     text.remove_prefix(used);
   }
   out += '"';
+}
+
+namespace {
+
+// `count` digits at the front of `text`, which are cut off; -1 if they are not there.
+int take_digits(std::string_view& text, std::size_t count) {
+  int value = 0;
+  if (text.size() < count) return -1;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (text[i] < '0' || text[i] > '9') return -1;
+    value = value * 10 + (text[i] - '0');
+  }
+  text.remove_prefix(count);
+  return value;
+}
+
+bool take_char(std::string_view& text, std::string_view any_of) {
+  if (text.empty() || any_of.find(text.front()) == std::string_view::npos) return false;
+  text.remove_prefix(1);
+  return true;
+}
+
+// "Z" or "+01:00", to the end of the text.
+bool take_offset(std::string_view& text, int& seconds) {
+  seconds = 0;
+  if (take_char(text, "Zz")) return text.empty();
+  const bool west = text.starts_with('-');
+  if (!take_char(text, "+-")) return false;
+  const int hours = take_digits(text, 2);
+  if (!take_char(text, ":")) return false;
+  const int minutes = take_digits(text, 2);
+  if (hours < 0 || hours > 23 || minutes < 0 || minutes > 59 || !text.empty()) return false;
+  seconds = (west ? -1 : 1) * (hours * 3600 + minutes * 60);
+  return true;
+}
+
+}  // namespace
+
+bool parse_time_ms(std::string_view text, std::int64_t& out_ms) {
+  // Up to the year 9999: what is beyond are most likely milliseconds.
+  constexpr std::int64_t kFrom = 1'000'000'000, kTo = 253'402'300'799;
+  std::int64_t seconds = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  if (error == std::errc{} && end == text.data() + text.size()) {
+    out_ms = seconds * 1000;
+    return seconds >= kFrom && seconds <= kTo;
+  }
+  const int year = take_digits(text, 4);
+  if (!take_char(text, "-")) return false;
+  const int month = take_digits(text, 2);
+  if (!take_char(text, "-")) return false;
+  const int day = take_digits(text, 2);
+  if (!take_char(text, "Tt ")) return false;
+  const int hour = take_digits(text, 2);
+  if (!take_char(text, ":")) return false;
+  const int minute = take_digits(text, 2);
+  if (!take_char(text, ":")) return false;
+  const int second = take_digits(text, 2);
+  int ms = 0;
+  if (take_char(text, ".")) {
+    int place = 100;
+    const std::size_t before = text.size();
+    for (int digit = 0; (digit = take_digits(text, 1)) >= 0; place /= 10) ms += digit * place;
+    if (text.size() == before) return false;
+  }
+  int offset = 0;
+  if (!take_offset(text, offset)) return false;
+  const std::chrono::year_month_day date{std::chrono::year(year), std::chrono::month(static_cast<unsigned>(month)),
+                                         std::chrono::day(static_cast<unsigned>(day))};
+  if (year < 0 || month < 0 || day < 0 || !date.ok() || hour < 0 || hour > 23 || minute < 0 || minute > 59 ||
+      second < 0 || second > 60)
+    return false;
+  seconds = std::chrono::sys_days(date).time_since_epoch().count() * 86'400LL + hour * 3600 + minute * 60 + second - offset;
+  out_ms = seconds * 1000 + ms;
+  return seconds >= kFrom;
+}
+
+std::string format_local_time(std::int64_t unix_ns) {
+  const std::time_t seconds = unix_ns / 1'000'000'000;
+  std::tm parts{};
+  localtime_r(&seconds, &parts);
+  return fmt::format("{:02}:{:02}:{:02}", parts.tm_hour, parts.tm_min, parts.tm_sec);
 }
 
 }  // namespace tocsin::cli

@@ -37,6 +37,11 @@ inline constexpr std::int64_t kExpirationGridS = 60;
 Result<std::int64_t> parse_expiration(std::string_view text, std::int64_t now_unix_s);
 std::int64_t round_expiration(std::int64_t unix_s);
 
+// A moment of the past or future: Unix seconds from 1e9 on, or RFC 3339 ("2026-11-24T06:08:09Z", "...09.5+01:00").
+// False: neither; kNoTime says what would be right.
+inline constexpr const char* kNoTime = "is not a time; write Unix seconds or RFC 3339, as 2026-11-24T06:08:09Z";
+bool parse_time_ms(std::string_view text, std::int64_t& out_ms);
+
 // 1234567 -> "1,234,567".
 std::string format_count(std::uint64_t value);
 // Microseconds as "850 us", "12.3 ms", "4.56 s".
@@ -54,6 +59,7 @@ class TimeText {
   char text_[20] = {};  // "2026-11-24T06:08:09."
 };
 std::string format_date(std::int64_t unix_s);  // "2026-11-24"
+std::string format_local_time(std::int64_t unix_ns);  // "12:34:56", in the machine's time zone
 
 // Appends `text` as a JSON string with its quotes; bytes that are not UTF-8 become U+FFFD.
 void append_json_string(std::string_view text, std::string& out);

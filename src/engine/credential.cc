@@ -166,6 +166,7 @@ Result<void> check_engine_options(const EngineOptions& o) {
       {"attempts_max", o.attempts_max, 1, 100},
       {"groups_max", o.groups_max, 1, million},
       {"dead_tokens_max", o.dead_tokens_max, 0, 64 * million},
+      {"retry_later_ms", o.retry_later_ms, 10, 3'600'000},
   };
   if (Result<void> result = check_bounds(bounds); !result) return result;
   return check_rate(o.rate);

@@ -96,6 +96,7 @@ void Worker::run(std::promise<Result<void>>& started) {
   shard_options.paced = options.rate != 0;
   shard_options.start_mono_ns = shared_.start_mono_ns;
   shard_options.attempts_max = options.attempts_max;
+  shard_options.retry_later_ns = std::int64_t{options.retry_later_ms} * 1'000'000;
   shard_options.seed = base::mix64(shared_.run_key + number_);
   shard_ = std::make_unique<dispatch::Shard>(shard_options);
   prng_ = base::Prng(~shard_options.seed);

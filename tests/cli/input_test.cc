@@ -403,7 +403,8 @@ TEST(Prepare, RefusesWhatApnsWould) {
     Prep prep;
     prep.defaults.topic = kMdmTopic;
     prep.defaults.payload = shared;
-    prep.defaults.certificate.uid = kMdmTopic;
+    prep.defaults.routes.emplace_back();
+    prep.defaults.routes.back().certificate.uid = kMdmTopic;
     return prep({line});
   };
   EXPECT_TRUE(error(R"({"magic":"M"})").starts_with("token: token is missing"));

@@ -105,13 +105,19 @@ Result<void> give_dead_tokens(Engine& engine, CredentialHandle credential, const
       std::this_thread::sleep_for(std::chrono::milliseconds(1));  // the shards still read the last batch
     }
   };
+  // The batch looks at the texts of `lines` and `topics`, which both outlive it.
+  const auto add = [&](const DeadTokenLine& line, const std::string& topic) -> Result<void> {
+    batch.push_back({Bytes(line.token), Bytes(topic), line.unregistered_unix_ms});
+    return batch.size() < kDeadTokensPerCall ? Result<void>() : give();
+  };
   for (const DeadTokenLine& line : lines) {
-    const bool own = only && !line.topic.empty();
-    for (const std::string& topic : own ? std::vector<std::string>{line.topic} : topics) {
+    if (only && !line.topic.empty()) {
+      if (auto added = add(line, line.topic); !added.ok()) return added;
+      continue;
+    }
+    for (const std::string& topic : topics) {
       if (!line.topic.empty() && line.topic != topic) continue;
-      batch.push_back({Bytes(line.token), own ? Bytes(line.topic) : Bytes(topic), line.unregistered_unix_ms});
-      if (batch.size() < kDeadTokensPerCall) continue;
-      if (auto given = give(); !given.ok()) return given;
+      if (auto added = add(line, topic); !added.ok()) return added;
     }
   }
   return batch.empty() ? Result<void>() : give();

@@ -218,9 +218,16 @@ void add_queue(CLI::App& app, PushOptions& o) {
       "urgent, normal or bulk, for lines that name none: the order in tocsin's own queue")
       ->option_text("CLASS=normal")
       ->group(group);
-  app.add_flag("--coalesce,!--no-coalesce", o.coalesce,
-               "a newer push to the same device and topic supersedes one that still waits (default: MDM wake-ups only)")
-      ->group(group);
+  // Not one flag with a negation: CLI11 would set it to false where neither is given.
+  auto* on = app.add_flag_callback(
+                    "--coalesce", [&o] { o.coalesce = true; },
+                    "a newer push to the same device and topic supersedes one that still waits (default: MDM wake-ups "
+                    "only)")
+                 ->group(group);
+  app.add_flag_callback(
+         "--no-coalesce", [&o] { o.coalesce = false; }, "send every push")
+      ->group(group)
+      ->excludes(on);
   app.add_option("--dead-tokens", o.dead_tokens,
                  "tokens not to send to: the outcomes of an earlier run, or lines with token, topic and unregistered_at")
       ->option_text("FILE")

@@ -316,8 +316,10 @@ TEST(Options, WhileItWaits) {
   EXPECT_EQ(o.alternate_port, 2197);
   EXPECT_EQ(o.bad_token_share, 0.25);
   EXPECT_EQ(o.retry_backoff_ms, 2000);
+  PushOptions plain;
+  EXPECT_EQ(parse({"push", "f", "--cert", "c"}, plain), "");
+  EXPECT_FALSE(plain.coalesce.has_value()) << "each push type has its own default";
   PushOptions off;
-  EXPECT_FALSE(off.coalesce.has_value());
   EXPECT_EQ(parse({"push", "f", "--coalesce", "--bad-token-brake", "off", "--fallback-port", "none"}, off), "");
   EXPECT_EQ(off.coalesce, std::optional<bool>(true));
   EXPECT_EQ(off.bad_token_share, 0);

@@ -97,7 +97,7 @@ def make_fleet(args, work, devices, dead_share):
 class Mock:
     """The mock as a child process: started, asked, stopped so that it writes its ledger."""
 
-    def __init__(self, tocsin, work, dead_file, cpus):
+    def __init__(self, tocsin, work, dead_file, cpus, more=()):
         self.log = open(os.path.join(work, "mock.log"), "w+b")
         self.ledger_file = os.path.join(work, "ledger.ndjson")
         command = [tocsin, "mock", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--certs",
@@ -105,6 +105,7 @@ class Mock:
                    "--workers", str(min(len(cpus), 4) if cpus else 1)]
         if os.path.exists(dead_file):
             command += ["--dead", dead_file]
+        command += more
         self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log,
                                       preexec_fn=pinned(cpus))
         self.address, self.admin = self.ready()

@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The body of tools/soak --chaos: a fleet pushed through a fault script over real sockets, killed with SIGKILL at
+seeded moments of its progress and resumed until it is done; judged by the mock's ledger.
+
+    tools/soak --chaos [--devices 1000000] [--kills 20] [--policy both] [--script everything] [--seed 1] [--json]
+
+Judged for each policy:
+  lost     0: every line has a final outcome; what says accepted stands in the ledger; what the ledger never
+           accepted says so
+  doubled  at most once: 0. At least once: all under one apns-id, the outcome says possibly_doubled, and each lies
+           across a kill or a lost connection or stream; across a kill no more than what the mock had accepted
+           without an outcome on the disk when the process was gone
+Exit: 0 all held, 1 something broke (the files are then kept), 2 wrong usage.
+"""
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import demo  # noqa: E402
+import ledger as comparison  # noqa: E402
+
+POLICIES = ("at-least-once", "at-most-once")
+CONNECTIONS = 4
+STREAMS = 500
+POLL_SECONDS = 0.01
+QUIET_READS = 8          # so many equal readings of the mock's totals: what was sent before a kill is judged
+OUTCOME_BYTES = 230      # about, of one outcome's line
+FINISH_SECONDS = 1800    # for one policy
+NOT_FINAL = {"CannotConnect", "CredentialStopped", "CredentialRemoved"}
+EXAMPLES_MAX = 10
+
+
+class Broken(Exception):
+    """A sentence that says what did not hold."""
+
+
+class Kill:
+    """What was known when the process was gone and the mock had judged all that it had sent."""
+
+    def __init__(self, unix_ms, exposed):
+        self.unix_ms = unix_ms
+        self.exposed = exposed  # accepted by the mock, without an outcome on the disk
+        self.doubled = 0
+
+
+def ended_lines(path):
+    """Lines with a final outcome, those of them that were accepted, and the bytes up to the last whole line."""
+    done = accepted = 0
+    if os.path.exists(path):
+        with open(path, "rb") as file:
+            for line in file:
+                if line.endswith(b"\n"):
+                    done += 1
+                    accepted += b'"outcome":"accepted"' in line
+    return done, accepted
+
+
+class Campaign:
+    """One policy's run: `go` answers its result, with what broke under "broken"."""
+
+    def __init__(self, tocsin, work, devices, kills, policy, script, seed, more=()):
+        self.tocsin, self.work, self.devices, self.kills = tocsin, work, devices, kills
+        self.policy, self.script = policy, script
+        self.chance = random.Random(f"{seed} {policy}")
+        self.seed = seed
+        self.out = os.path.join(work, "outcomes.ndjson")
+        self.killed = []
+        self.pushes = 0
+        self.broken = []
+        self.more = list(more)
+
+    def go(self):
+        os.makedirs(self.work, exist_ok=True)
+        start = time.monotonic()
+        args = argparse.Namespace(tocsin=self.tocsin, seed=self.seed)
+        fleet, none_dead = demo.make_fleet(args, self.work, self.devices, 0)
+        mock = demo.Mock(self.tocsin, self.work, none_dead, None, ("--script", self.script, "--seed", str(self.seed)))
+        try:
+            self.until_done(fleet, mock)
+            totals = mock.totals()
+            mock.stop()
+        finally:
+            mock.kill()
+        seconds = time.monotonic() - start
+        result = self.judge(fleet, mock.ledger_file, totals)
+        result["seconds"] = round(seconds, 1)
+        return result
+
+    # ---- the run
+
+    def command(self, fleet, mock):
+        certs = os.path.join(self.work, "certs")
+        command = [self.tocsin, "push", fleet, "--endpoint", mock.address, "--ca", os.path.join(certs, "ca.pem"), "--cert",
+                   os.path.join(certs, "push.pem"), "--key", os.path.join(certs, "push.key"), "--out", self.out, "--json",
+                   "--no-progress", "--policy", self.policy, "--connections", str(CONNECTIONS), "--streams", str(STREAMS),
+                   "--give-up", "0", "--retry-backoff", "1s", "--connect-timeout", "2s", *self.more]
+        if self.policy == "at-most-once":
+            # What was admitted is given up at a kill, and marks run ahead by time: without a rate, kills would eat the fleet.
+            command += ["--rate", f"{max(2000, self.devices // 60)}/s"]
+        return command
+
+    def until_done(self, fleet, mock):
+        command = self.command(fleet, mock)
+        give_up = time.monotonic() + FINISH_SECONDS
+        with open(os.path.join(self.work, "push.log"), "ab") as log:
+            while True:
+                self.pushes += 1
+                resume = ["--resume"] if os.path.exists(self.out + ".run") else []
+                child = subprocess.Popen(command + resume, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
+                try:
+                    if len(self.killed) < self.kills:
+                        self.wait_for_moment(child, mock, give_up)
+                        child.kill()
+                    text, _ = child.communicate(timeout=max(1, give_up - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    raise Broken(f"the run did not end within {FINISH_SECONDS} s; {mock.totals()}") from None
+                finally:
+                    if child.poll() is None:
+                        child.kill()
+                        child.wait()
+                if child.returncode == -signal.SIGKILL:
+                    self.killed.append(self.after_kill(mock))
+                    continue
+                if child.returncode not in demo.PUSH_EXITS_GOOD:
+                    raise Broken(f"'tocsin push' ended with exit code {child.returncode} (push {self.pushes}); see push.log")
+                self.summary = json.loads(text.splitlines()[-1])
+                return
+
+    def wait_for_moment(self, child, mock, give_up):
+        """Until the run has come further by a drawn part of what is left: of requests seen, or of outcomes written."""
+        done, _ = ended_lines(self.out)
+        share = max(1, (self.devices - done) // (self.kills - len(self.killed) + 1))
+        step = self.chance.randrange(share // 20, share) + 1
+        by_requests = self.chance.random() < 0.7
+        size = lambda: os.path.getsize(self.out) if os.path.exists(self.out) else 0  # noqa: E731
+        now = (lambda: mock.totals()["requests"]) if by_requests else size
+        goal = now() + (step if by_requests else step * OUTCOME_BYTES)
+        while child.poll() is None and now() < goal and time.monotonic() < give_up:
+            time.sleep(POLL_SECONDS)
+
+    def after_kill(self, mock):
+        same, before = 0, -1
+        while same < QUIET_READS:
+            totals = mock.totals()
+            same = same + 1 if totals["requests"] == before else 0
+            before = totals["requests"]
+            time.sleep(POLL_SECONDS)
+        _, accepted = ended_lines(self.out)
+        return Kill(time.time_ns() // 1_000_000, max(0, totals["tokens_accepted"] - accepted))
+
+    # ---- the verdict
+
+    def wrong(self, text):
+        self.broken.append(text)
+
+    def judge(self, fleet, ledger_file, totals):
+        verdict = comparison.compare(fleet, self.out, ledger_file)
+        for example in verdict.examples:
+            self.wrong(f"outcomes and ledger disagree: {example}")
+        last = {}
+        for line in comparison.lines(self.out):
+            outcome = json.loads(line)
+            last[outcome["line"]] = (outcome["token"], outcome["outcome"], outcome.get("reason", ""), outcome["apns_id"],
+                                     outcome.get("possibly_doubled", False), outcome.get("resumed", False))
+        missing = self.devices - len(last)
+        unfinished = sum(1 for o in last.values() if o[1] == "returned" or (o[1] == "failed" and o[2] in NOT_FINAL))
+        if missing or unfinished:
+            self.wrong(f"{missing} lines have no outcome, {unfinished} none that is final")
+        ends = {}
+        for o in last.values():
+            ends[o[1]] = ends.get(o[1], 0) + 1
+        lost = missing + unfinished
+        by_token = {o[0]: o for o in last.values()}
+        doubled = self.judge_ledger(ledger_file, by_token)
+        lost += sum(1 for o in by_token.values() if o[1] == "accepted")  # those that the ledger has were taken out
+        if lost > missing + unfinished:
+            self.wrong(f"{lost - missing - unfinished} outcomes say accepted, the ledger never took them")
+        if len(self.killed) < self.kills:
+            self.wrong(f"only {len(self.killed)} of {self.kills} kills came before the end")
+        exposed = sum(kill.exposed for kill in self.killed)
+        for number, kill in enumerate(self.killed, 1):
+            if kill.doubled > kill.exposed:
+                self.wrong(f"kill {number}: {kill.doubled} doubled, but only {kill.exposed} were accepted without outcome")
+        if self.policy == "at-most-once" and (totals["doubled"] or doubled["all"]):
+            self.wrong(f"at most once, and {totals['doubled']} were doubled")
+        if totals["doubled"] != doubled["all"] or totals["doubled"] != totals["doubled_same_id"]:
+            self.wrong(f"the mock counts {totals['doubled']} doubled, {totals['doubled_same_id']} under the same apns-id; "
+                       f"its ledger has {doubled['all']}")
+        return {"policy": self.policy, "devices": self.devices, "pushes": self.pushes, "kills": len(self.killed),
+                "requests": totals["requests"], "ends": ends, "doubled": doubled["all"],
+                "doubled_by_kill": doubled["kill"], "doubled_by_loss": doubled["loss"], "in_flight_at_kills": exposed,
+                "said_possibly_doubled": sum(o[4] for o in last.values()), "lost": lost,
+                "faults": totals.get("faults", {}), "broken": self.broken[:EXAMPLES_MAX], "good": not self.broken}
+
+    def judge_ledger(self, ledger_file, by_token):
+        """Each doubled entry of the ledger; takes what was accepted out of by_token."""
+        doubled = {"all": 0, "kill": 0, "loss": 0}
+        for line in comparison.lines(ledger_file):
+            entry = json.loads(line)
+            if not entry["accepted"]:
+                continue
+            outcome = by_token.pop(entry["token"], None)
+            if outcome is None:
+                self.wrong(f"{entry['token'][:8]}…: in the ledger, without an outcome")
+                continue
+            if outcome[3] != entry["apns_id"]:
+                self.wrong(f"{entry['token'][:8]}…: outcome and ledger name different apns-ids")
+            if entry["accepted"] == 1:
+                continue
+            history = entry["history"]
+            if len(history) != entry["accepted"] or len({one["apns_id"] for one in history}) != 1:
+                self.wrong(f"{entry['token'][:8]}…: accepted {entry['accepted']} times, not all under one apns-id")
+            if not outcome[4] and outcome[1] != "unknown":
+                self.wrong(f"{entry['token'][:8]}…: doubled, and its outcome does not say possibly_doubled")
+            for earlier, later in zip(history, history[1:]):
+                doubled["all"] += 1
+                # The next push starts after unix_ms, so that whatever lies across it was sent by two processes.
+                kill = next((k for k in self.killed if earlier["unix_ms"] <= k.unix_ms <= later["unix_ms"]), None)
+                if kill is None:
+                    doubled["loss"] += 1
+                else:
+                    kill.doubled += 1
+                    doubled["kill"] += 1
+        return doubled
+
+
+def table(results, stream):
+    row = "{:<16}{:>11}{:>7}{:>7}{:>11}{:>11}{:>9}{:>9}{:>9}{:>6}{:>9}"
+    print(row.format("policy", "devices", "runs", "kills", "accepted", "other", "unknown", "doubled", "exposed", "lost",
+                     "seconds"), file=stream)
+    for r in results:
+        accepted, unknown = r["ends"].get("accepted", 0), r["ends"].get("unknown", 0)
+        print(row.format(r["policy"], f"{r['devices']:,}", r["pushes"], r["kills"], f"{accepted:,}",
+                         f"{sum(r['ends'].values()) - accepted - unknown:,}", f"{unknown:,}", f"{r['doubled']:,}",
+                         f"{r['in_flight_at_kills']:,}", r["lost"], r["seconds"]), file=stream)
+    for r in results:
+        print(f"{r['policy']}: {r['doubled_by_kill']:,} doubled across a kill, {r['doubled_by_loss']:,} by a lost connection "
+              f"or stream; faults " + (", ".join(f"{name} {count:,}" for name, count in r["faults"].items()) or "none"),
+              file=stream)
+        for text in r["broken"]:
+            print(f"BROKEN    {r['policy']}: {text}", file=stream)
+    print("exposed: accepted by the mock without an outcome on the disk, at the kills together", file=stream)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="tools/soak --chaos", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", default=demo.ROOT, help=argparse.SUPPRESS)
+    parser.add_argument("--devices", type=int, default=1_000_000)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--policy", choices=(*POLICIES, "both"), default="both")
+    parser.add_argument("--script", default="everything", help="a name of tocsin mock --list-scripts, or a file")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", action="store_true", help="the result as one JSON object on the last line")
+    parser.add_argument("--no-setup", action="store_true", help="the packages are there")
+    args = parser.parse_args()
+    if args.devices < 1 or args.kills < 0:
+        parser.error("--devices must be at least 1, --kills not negative")
+    return args
+
+
+def main():
+    args = arguments()
+    tocsin = os.path.join(args.root, "build", "release", "tocsin")
+    if not args.no_setup:
+        subprocess.run([os.path.join(args.root, "tools", "setup"), "--test", "--packages"], stdout=sys.stderr, check=True)
+    subprocess.run([os.path.join(args.root, "tools", "lib", "build_target"), "tocsin"], stdout=sys.stderr, check=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    work = tempfile.mkdtemp(prefix="tocsin-chaos-")
+    results, good = [], False
+    try:
+        for policy in POLICIES if args.policy == "both" else (args.policy,):
+            demo.say(f"chaos: {args.devices:,} devices, {args.kills} kills, {policy}, script {args.script}, seed {args.seed}")
+            results.append(Campaign(tocsin, os.path.join(work, policy), args.devices, args.kills, policy, args.script,
+                                    args.seed).go())
+        good = all(result["good"] for result in results)
+    except (Broken, demo.Failure, OSError, ValueError) as error:
+        demo.say(f"BROKEN    {error}")
+    finally:
+        if good:
+            shutil.rmtree(work, ignore_errors=True)
+        else:
+            demo.say(f"chaos: not good; files kept in {work}: POLICY/push.log, mock.log, outcomes.ndjson (grep a token), "
+                     "ledger.ndjson (its history), outcomes.ndjson.run (the marks)")
+    table(results, sys.stderr if args.json else sys.stdout)
+    if args.json:
+        print(json.dumps({"seed": args.seed, "script": args.script, "good": good, "runs": results}))
+    else:
+        print(f"chaos: {'all held' if good else 'BROKEN'}, seed {args.seed}, script {args.script}")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -9,7 +9,7 @@ Judged for each policy:
            accepted says so
   doubled  at most once: 0. At least once: all under one apns-id, the outcome says possibly_doubled, and each lies
            across a kill or a lost connection or stream; across a kill no more than what the mock had accepted
-           without an outcome on the disk when the process was gone
+           without an outcome on the disk when the process was gone, and else no more than the streams of lost connections
 Exit: 0 all held, 1 something broke (the files are then kept), 2 wrong usage.
 """
 import argparse
@@ -36,6 +36,9 @@ POLL_SECONDS = 0.01
 QUIET_READS = 8          # so many equal readings of the mock's totals: what was sent before a kill is judged
 OUTCOME_BYTES = 230      # about, of one outcome's line
 FINISH_SECONDS = 1800    # for one policy
+# Faults that may take a connection with all its streams, and those that take one accepted push.
+CONNECTION_FAULTS = ("garbage", "vanish", "close", "half-close", "tcp-reset", "tls alert", "ping-silence", "slow", "split-headers")
+STREAM_FAULTS = ("no-answer-but-accept", "reset", "oversized-body", "broken-body")
 NOT_FINAL = {"CannotConnect", "CredentialStopped", "CredentialRemoved"}
 EXAMPLES_MAX = 10
 
@@ -196,6 +199,11 @@ class Campaign:
         if totals["doubled"] != doubled["all"] or totals["doubled"] != totals["doubled_same_id"]:
             self.wrong(f"the mock counts {totals['doubled']} doubled, {totals['doubled_same_id']} under the same apns-id; "
                        f"its ledger has {doubled['all']}")
+        faults = totals.get("faults", {})
+        connections = sum(faults.get(name, 0) for name in CONNECTION_FAULTS) + CONNECTIONS * faults.get("stall", 0)
+        most = connections * STREAMS + sum(faults.get(name, 0) for name in STREAM_FAULTS)
+        if doubled["loss"] > most:
+            self.wrong(f"{doubled['loss']} doubled across no kill, but the lost connections and streams had {most} at most")
         return {"policy": self.policy, "devices": self.devices, "pushes": self.pushes, "kills": len(self.killed),
                 "requests": totals["requests"], "ends": ends, "doubled": doubled["all"],
                 "doubled_by_kill": doubled["kill"], "doubled_by_loss": doubled["loss"], "in_flight_at_kills": exposed,

@@ -154,9 +154,12 @@ bool Shard::ready_token(std::uint32_t index, Connection& connection) {
   }
   if (connection.token_iat_s == 0) {
     mark(Mark::token_awaited);
-    return false;
+  } else if (now_.mono_ns < connection.token_over_mono_ns) {
+    return true;
   }
-  return now_.mono_ns < connection.token_over_mono_ns;
+  // A token on its way wakes us; a clock that goes strange ways may leave none to ask for just now.
+  note_deadline(now_.mono_ns + base::kSecond);
+  return false;
 }
 
 void Shard::take_token(const Credential& credential, Connection& connection) {

@@ -132,6 +132,12 @@ Result<void> check_credential_options(const CredentialOptions& o, const EngineOp
   };
   if (Result<void> result = check_off_or(may_be_off); !result) return result;
   if (o.host.empty() || o.host.size() > 253) return invalid("host must be a name or address of 1 to 253 bytes");
+  // It goes into headers and into a proxy's CONNECT.
+  for (const char c : o.host) {
+    if (c <= 0x20 || c >= 0x7f || c == '/' || c == '@' || c == '[' || c == ']') {
+      return invalid("host must be a name or address without scheme, path, brackets and blanks");
+    }
+  }
   if (o.alternate_port < kAlternatePortAutomatic || o.alternate_port > 65'535) {
     return invalid("alternate_port is " + std::to_string(o.alternate_port) +
                    "; it must be a port of 1 to 65535, 0 (none) or -1 (automatic)");

@@ -115,6 +115,7 @@ struct Connection {
   // Liveness: since when nothing came (or, with nothing in flight before, since when something is awaited), and the
   // PING that is out.
   std::int64_t quiet_since_mono_ns = 0;
+  std::int64_t ready_mono_ns = base::kNever;
   std::int64_t used_mono_ns = 0;        // last request or answer
   std::int64_t ping_deadline_mono_ns = base::kNever;
   std::uint64_t ping_opaque = 0;

@@ -224,7 +224,7 @@ void Shard::activate(std::uint32_t index) {
 
 Tick Shard::tick_at(std::int64_t mono_ns) const {
   const std::int64_t ticks = (mono_ns - options_.start_mono_ns) / kTickNs;
-  return static_cast<Tick>(std::clamp<std::int64_t>(ticks, 1, kTickMax));
+  return static_cast<Tick>(std::clamp<std::int64_t>(ticks, 0, kTickMax));
 }
 
 void Shard::advance_queue() {

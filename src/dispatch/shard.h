@@ -77,6 +77,7 @@ class Shard {
     bool ever_proven = false;
     bool changed = false;             // a CredentialStatus is due
     Reason stop_reason = Reason::none;
+    unsigned short_lives = 0;         // connections in a row that went soon after they had come
     unsigned failures = 0;            // dials in a row that led to no answer
     unsigned same_cause = 0;          // of these, the last ones with one definite TLS cause
     tls::Cause last_cause = tls::Cause::none;
@@ -138,7 +139,8 @@ class Shard {
   void on_dial_deferred(base::Handle handle, Connection& connection, bool connections);
   void count_failure(Credential& credential, Connection& connection, tls::Cause cause, std::string text);
   void settle_dial(base::Handle handle, Connection& connection);
-  void soon(Credential& credential);  // the next dial after a short random wait
+  // The next dial after a short random wait; a longer one where connections come and go.
+  void soon(Credential& credential, const Connection& gone);
   bool shed_idle();
 
   // --- shard_connection.cc: a connection's life from TLS on

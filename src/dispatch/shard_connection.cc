@@ -143,7 +143,7 @@ void Shard::on_settings(base::Handle handle, Connection& connection) {
   }
   move(connection, ConnectionInput::settings);
   connection.stage_deadline_mono_ns = base::kNever;
-  connection.quiet_since_mono_ns = connection.used_mono_ns = now_.mono_ns;
+  connection.quiet_since_mono_ns = connection.used_mono_ns = connection.ready_mono_ns = now_.mono_ns;
   note_deadline(next_deadline(connection));
   settle_dial(handle, connection);
   ++counters_.connections_opened;
@@ -203,7 +203,7 @@ void Shard::on_goaway(base::Handle handle, Connection& connection, const h2::Eve
   if (!connection.proven && sent_away && !std::exchange(connection.goaway_counted, true)) {
     count_failure(credential, connection, tls::Cause::none, std::move(text));
   } else {
-    soon(credential);  // a GOAWAY may come to every connection at once
+    soon(credential, connection);  // a GOAWAY may come to every connection at once
   }
   mark_changed(credential);
 }
@@ -223,7 +223,7 @@ void Shard::lose(base::Handle handle, Connection& connection, tls::Cause cause, 
     if (connection.proven && cause != tls::Cause::own_certificate_refused) {
       log(LogLevel::warning, "connection_lost", text);
       credential.last_error = std::move(text);
-      soon(credential);
+      soon(credential, connection);
     } else {
       count_failure(credential, connection, cause, std::move(text));
     }

@@ -24,6 +24,14 @@ bool definite(tls::Cause cause) {
 }
 constexpr unsigned kDefiniteFailuresMax = 3;
 
+// One that was used just now is not idle: two credentials with one place would take it from each other with every push.
+constexpr std::int64_t kShedIdleNs = 250 * base::kMillisecond;
+
+// Connections that lived less than this; so many of them in a row cost no more than the shortest wait; then it doubles.
+constexpr std::int64_t kShortLifeNs = 5 * base::kSecond;
+constexpr unsigned kShortLivesFree = 4;
+constexpr std::int64_t kShortLifeWaitNs = 2 * base::kSecond;
+
 }  // namespace
 
 Action& Shard::act(ActionKind kind, base::Handle handle, std::uint32_t credential) {
@@ -142,10 +150,16 @@ void Shard::on_dial_deferred(base::Handle handle, Connection& connection, bool c
   begin_close(handle, connection, ConnectionInput::fail);
 }
 
-// A small random wait, so that what happens to every connection at once does not bring them all back at once.
-void Shard::soon(Credential& credential) {
-  const std::int64_t wait = static_cast<std::int64_t>(
-      prng_.below(static_cast<std::uint64_t>(std::max<std::int64_t>(credential.config->backoff_min_ns, 1))));
+// A small random wait, so that what happens to every connection at once does not bring them all back at once. A server
+// that ends one connection after the other is not dialled at that pace: Apple takes it for an attack.
+void Shard::soon(Credential& credential, const Connection& gone) {
+  const bool short_life = gone.ready_mono_ns != base::kNever && now_.mono_ns - gone.ready_mono_ns < kShortLifeNs;
+  credential.short_lives = short_life ? std::min(credential.short_lives + 1, 30u) : 0;
+  const CredentialConfig& config = *credential.config;
+  std::int64_t bound = std::max<std::int64_t>(config.backoff_min_ns, 1);
+  const std::int64_t most = std::max(bound, std::min(config.backoff_max_ns, kShortLifeWaitNs));
+  for (unsigned i = kShortLivesFree; i < credential.short_lives && bound < most; ++i) bound = std::min(2 * bound, most);
+  const std::int64_t wait = static_cast<std::int64_t>(prng_.below(static_cast<std::uint64_t>(bound)));
   credential.next_dial_mono_ns = std::max(credential.next_dial_mono_ns, now_.mono_ns + wait);
 }
 
@@ -155,7 +169,7 @@ bool Shard::shed_idle() {
   std::int64_t used = base::kNever;
   connections_.for_each([&](base::Handle handle, Connection& connection) {
     if (connection.state != ConnectionState::ready || connection.in_flight != 0 || connection.used_mono_ns >= used) return;
-    if (queue_.waiting(connection.credential) != 0) return;
+    if (queue_.waiting(connection.credential) != 0 || now_.mono_ns - connection.used_mono_ns < kShedIdleNs) return;
     oldest = handle;
     used = connection.used_mono_ns;
   });
@@ -182,7 +196,7 @@ void Shard::count_failure(Credential& credential, Connection& connection, tls::C
   }
   if (connection.version != credential.version && credential.renewing) {
     // Of a version that was replaced meanwhile: says nothing about the new one.
-    soon(credential);
+    soon(credential, connection);
     credential.last_error = std::move(text);
     mark_changed(credential);
     return;

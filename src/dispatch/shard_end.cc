@@ -138,6 +138,7 @@ void Shard::note_rejection(std::uint32_t slot, Connection& connection, const apn
   // Only marked as draining: who called closes it when nothing is in flight.
   if (replace && connection.state == ConnectionState::ready) {
     move(connection, ConnectionInput::retire);
+    soon(credential, connection);
     mark_changed(credential);
   }
 }

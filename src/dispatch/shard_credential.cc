@@ -50,7 +50,9 @@ void Shard::replace_credential(const Event& event) {
   credential.authorization.clear();
   credential.tokens_expired = 0;
   roll_credential(event.index, Mark::credential_replaced);
+  const bool paused = credential.paused;  // its owner's word stays; what was held against the old version does not
   resume_credential(event.index);
+  credential.paused = paused;
   log(LogLevel::info, "credential_replaced", credential.config->name + ": new connections use the new version");
 }
 
@@ -148,7 +150,9 @@ bool Shard::ready_token(std::uint32_t index, Connection& connection) {
       credential.token_asked_iat_s = due_iat_s;
       act(ActionKind::need_token, {}, index).token_iat_s = due_iat_s;
     }
-    const bool turn = connection.token_iat_s == 0 || (credential.token_iat_s != connection.token_iat_s &&
+    // A new connection waits for the token that is being made: with an old one it would soon have none it may send.
+    const bool first = connection.token_iat_s == 0 && credential.token_asked_iat_s == 0;
+    const bool turn = first || (connection.token_iat_s != 0 && credential.token_iat_s != connection.token_iat_s &&
                                                       now_.mono_ns >= connection.token_turn_mono_ns);
     if (turn && have && token_age_ns(credential) < kTokenAgeMaxNs) take_token(credential, connection);
   }

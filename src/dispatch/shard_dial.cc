@@ -169,7 +169,9 @@ bool Shard::shed_idle() {
   std::int64_t used = base::kNever;
   connections_.for_each([&](base::Handle handle, Connection& connection) {
     if (connection.state != ConnectionState::ready || connection.in_flight != 0 || connection.used_mono_ns >= used) return;
-    if (queue_.waiting(connection.credential) != 0 || now_.mono_ns - connection.used_mono_ns < kShedIdleNs) return;
+    const Credential& owner = credentials_[connection.credential];
+    const bool works = queue_.waiting(connection.credential) != 0 && !owner.paused && !owner.alarmed;
+    if (works || now_.mono_ns - connection.used_mono_ns < kShedIdleNs) return;
     oldest = handle;
     used = connection.used_mono_ns;
   });

@@ -122,7 +122,8 @@ void Shard::note_rejection(std::uint32_t slot, Connection& connection, const apn
     stop_credential(connection.credential, Reason::credential_stopped,
                     "APNs answered " + std::to_string(status) + " " + reason_name(verdict.reason) + ". " + rule.advice);
   }
-  if (rule.retry == apns::Retry::new_token && current && now_.mono_ns < connection.token_over_mono_ns &&
+  // Once for a connection: what was in flight beside it says the same of the same token.
+  if (rule.retry == apns::Retry::new_token && current && connection.state == ConnectionState::ready && now_.mono_ns < connection.token_over_mono_ns &&
       !credential.stopped && ++credential.tokens_expired >= kTokensExpiredMax) {
     mark(Mark::clock_suspected);
     stop_credential(connection.credential, Reason::credential_stopped,

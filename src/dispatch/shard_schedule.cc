@@ -89,7 +89,10 @@ void Shard::schedule_credential(std::uint32_t index, Credential& credential) {
 
 void Shard::want_connection(std::uint32_t index, Credential& credential, unsigned usable, unsigned starting) {
   const bool held = credential.paused || credential.alarmed;
-  const bool work = !held && queue_.has_ready(index) && !credential.allowance.asked && !engine_allowance_.asked;
+  // What waits for its rate needs no further connection.
+  const auto spent = [](const Allowance& allowance) { return allowance.paced && allowance.left == 0; };
+  const bool first = usable == 0 && credential.connections.empty();
+  const bool work = !held && queue_.has_ready(index) && (first || (!spent(credential.allowance) && !spent(engine_allowance_)));
   // Work waits and every stream is taken, or a new version waits to be taken into use: one more, one dial at a time.
   if (starting == 0 && ((work && usable < credential.config->connections_max) || credential.renewing)) {
     const std::int64_t at = std::max(credential.next_dial_mono_ns, reaches_[credential.reach]->may_dial_at());

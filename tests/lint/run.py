@@ -10,6 +10,7 @@ import sys
 
 sys.dont_write_bytecode = True
 import headers  # noqa: E402
+import mutations  # noqa: E402
 import papers  # noqa: E402
 import source  # noqa: E402
 
@@ -19,6 +20,8 @@ def complaints(args):
         return source.LINTS[args.name](args.root)
     if args.name in papers.LINTS:
         return papers.LINTS[args.name](args.root)
+    if args.name in mutations.LINTS:
+        return mutations.LINTS[args.name](args.root)
     if args.name == "headers":
         return headers.headers(args.root, args.flags.split(), args.cache)
     if args.name in papers.PROGRAM_LINTS:

@@ -12,6 +12,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path[:0] = [HERE, os.path.join(ROOT, "tools", "lib")]
 import headers  # noqa: E402
 import ledger  # noqa: E402
+import mutations  # noqa: E402
 import papers  # noqa: E402
 import source  # noqa: E402
 
@@ -75,6 +76,29 @@ class Layers(Tree):
         self.complains(source.layers, "without a row")
         self.put("src/h2/a.cc", '#include "h2/gone.h"\n')
         self.complains(source.layers, "does not exist under src/")
+
+
+class Mutations(Tree):
+    HUNK = "--- a/src/a.cc\n+++ b/src/a.cc\n@@ -1,3 +1,3 @@\n one\n-two\n+2\n three\n"
+
+    def test_applies_where_the_lines_have_moved_to(self):
+        self.put("src/a.cc", "zero\none\ntwo\nthree\n")
+        self.put("tests/mutations/01-two.patch", "# two is wrong\n" + self.HUNK)
+        self.clean(mutations.mutations)
+        patch = mutations.Patch(self.root, "01-two.patch")
+        self.assertEqual(patch.apply(self.root), {"src/a.cc": "zero\none\n2\nthree\n"})
+        self.assertEqual(patch.breaks, "two is wrong")
+
+    def test_rotten_nameless_and_doubled(self):
+        self.put("src/a.cc", "one\nTWO\nthree\n")
+        self.put("tests/mutations/01-two.patch", "# two is wrong\n" + self.HUNK)
+        self.complains(mutations.mutations, "does not apply")
+        self.put("src/a.cc", "one\ntwo\nthree\n")
+        self.put("tests/mutations/01-again.patch", self.HUNK)
+        self.complains(mutations.mutations, "says what breaks")
+        self.complains(mutations.mutations, "its number is taken")
+        self.put("tests/mutations/02-test.patch", "# a test is changed\n" + self.HUNK.replace("src/a.cc", "tests/a.cc"))
+        self.complains(mutations.mutations, "under src/ only")
 
 
 class PureCalls(Tree):

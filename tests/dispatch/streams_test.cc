@@ -576,6 +576,11 @@ TEST(Windows, FourKilobytesThroughApplesWindows) {
     world.net.latency_ns = 40 * kMs;
     world.add_credential();
     world.add_template(PayloadForm::own, "");
+    std::vector<std::uint64_t> order;
+    world.judge = [&](Link&, const Seen& seen) {
+      order.push_back(seen.id);
+      return Verdict::accept();
+    };
     for (int i = 0; i < 200; ++i) {
       PushSpec spec;
       spec.payload = R"({"n":)" + std::to_string(i) + R"(,"x":")";
@@ -585,6 +590,7 @@ TEST(Windows, FourKilobytesThroughApplesWindows) {
     ASSERT_TRUE(world.run_until_ended());
     EXPECT_EQ(world.ended_as(End::accepted), 200u);
     EXPECT_LE(world.link(0).open_most, 17u) << "65,535 bytes are 16 bodies";
+    EXPECT_TRUE(std::is_sorted(order.begin(), order.end())) << "what the window did not take keeps its place";
     EXPECT_EQ(world.released, 200u);
     world.finish();
   }

@@ -440,6 +440,7 @@ void World::see_request(const mock::Peer& peer, const h2::ServerRequest& request
     effects_.processed(id);
   }
   const std::string& topic = templates_[pushed.spec.template_index]->options.topic;
+  expiry_.requested(id, pushed.deadline, encoded_from);
   dead_tokens_.requested({link.host, topic + pushed.token}, pushed.spec.registered_ms, encoded_from);
   if (calm_) {
     fairness_.served({link.credential * 16 + link.host, topic_of(pushed.spec.template_index)}, first && !pushed.ended);

@@ -92,6 +92,11 @@ void DeadTokenRule::requested(const Key& key, std::int64_t registered_ms, std::i
   verdicts_.say(6, "a token that is known to be dead was sent to, " + in_ms(encoded_from - found->second.at) + " later");
 }
 
+void DeadTokenRule::withheld(std::int64_t registered_ms, std::int64_t unregistered_ms) {
+  if (registered_ms <= unregistered_ms) return;
+  verdicts_.say(6, "a token registered anew " + std::to_string(registered_ms - unregistered_ms) + " ms after its death was not sent to");
+}
+
 void ProviderTokenRule::used(unsigned connection, std::uint32_t key, std::int64_t iat_s, std::int64_t at,
                              std::int64_t age_ns) {
   if (iat_s % 1800 != 0) verdicts_.say(7, "iat " + std::to_string(iat_s) + " is not on the grid of 30 minutes");
@@ -193,6 +198,11 @@ void Expiry::ended(std::uint64_t id, std::int64_t deadline, std::int64_t at, boo
   if (was_waiting && deadline != 0 && at > deadline + base::kSecond) {
     verdicts_.say(13, push_name(id) + " was told of " + in_ms(at - deadline) + " after its deadline, all of which it waited");
   }
+}
+
+void Expiry::requested(std::uint64_t id, std::int64_t deadline, std::int64_t encoded_from) {
+  if (deadline == 0 || encoded_from <= deadline + base::kSecond) return;
+  verdicts_.say(13, push_name(id) + " was sent " + in_ms(encoded_from - deadline) + " after its deadline");
 }
 
 void RateRule::sent(std::int64_t at, const char* what) {

@@ -100,13 +100,15 @@ class AfterGoaway {
   std::map<unsigned, std::int64_t> read_;
 };
 
-// 6: a token reported unregistered at T is not sent to, unless registered after T.
+// 6: a token reported unregistered at T is not sent to, unless registered after T; then it is.
 class DeadTokenRule {
  public:
   explicit DeadTokenRule(Verdicts& verdicts) : verdicts_(verdicts) {}
   using Key = std::pair<unsigned, std::string>;  // shard; topic and token
   void known(const Key& key, std::int64_t unregistered_ms, std::int64_t at);
   void requested(const Key& key, std::int64_t registered_ms, std::int64_t encoded_from);
+  // A push that ended as one to a token known to be dead since then.
+  void withheld(std::int64_t registered_ms, std::int64_t unregistered_ms);
   // The filter has few places: what it forgot is forgiven.
   void forgive_forgetting() { forgiving_ = true; }
 
@@ -225,6 +227,8 @@ class Expiry {
  public:
   explicit Expiry(Verdicts& verdicts) : verdicts_(verdicts) {}
   void ended(std::uint64_t id, std::int64_t deadline, std::int64_t at, bool expired, bool was_waiting);
+  // Written, again or for the first time, in bytes that were encoded no earlier than `encoded_from`.
+  void requested(std::uint64_t id, std::int64_t deadline, std::int64_t encoded_from);
 
  private:
   Verdicts& verdicts_;

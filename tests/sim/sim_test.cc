@@ -103,6 +103,13 @@ TEST(Oracle, DeadTokens) {
     if (bad) oracle.requested({0, "t"}, 1000, 99);
     EXPECT_EQ(complains(verdicts, 6), bad);
   }
+  for (const bool bad : {false, true}) {
+    Verdicts verdicts;
+    DeadTokenRule oracle(verdicts);
+    oracle.withheld(1000, 1000);
+    if (bad) oracle.withheld(1001, 1000);
+    EXPECT_EQ(complains(verdicts, 6), bad);
+  }
 }
 
 TEST(Oracle, ProviderTokens) {
@@ -208,6 +215,12 @@ TEST(Oracle, BoundsBuffersFairnessDrainExpiryRateAndDeadPeers) {
   Verdicts early;
   Expiry(early).ended(1, 10 * kSec, 10 * kSec - 1, true, true);
   EXPECT_TRUE(complains(early, 13));
+  Verdicts late;
+  Expiry(late).requested(1, 0, 99 * kSec);
+  Expiry(late).requested(1, 10 * kSec, 11 * kSec);
+  EXPECT_TRUE(late.good());
+  Expiry(late).requested(1, 10 * kSec, 11 * kSec + 1);
+  EXPECT_TRUE(complains(late, 13));
 
   Verdicts rate;
   RateRule rule(rate, 10, 2);
@@ -372,6 +385,41 @@ TEST(Scenario, ThrottledTokensWaitAndOthersGoOn) {
   EXPECT_GE(scene.world.marked(Mark::retry_token), 1u);
   ASSERT_TRUE(scene.all_end(3600 * kSec));
   EXPECT_GE(scene.world.marked(Mark::token_held), 1u);
+}
+
+TEST(Scenario, ARetryThatWouldComeTooLateIsNotWaitedFor) {
+  Draw draw = quiet();
+  draw.script = "when always -> answer 429 TooManyRequests\n";
+  Scene scene(draw);
+  Spec spec = spec_of();
+  spec.token = 5;
+  spec.deadline_ns = 450 * kMs;  // a throttled token waits at least half a second
+  const std::uint64_t id = scene.world.push(spec);
+  ASSERT_TRUE(scene.world.run_until([&] { return scene.world.ended(id); }, 400 * kMs));
+  EXPECT_EQ(scene.world.outcome(id).end, End::rejected);
+  EXPECT_EQ(scene.world.outcome(id).status, 429);
+  EXPECT_EQ(scene.world.marked(Mark::retry_past_deadline), 1u);
+}
+
+TEST(Scenario, ARetryToATokenThatDiedMeanwhileIsNotSent) {
+  Draw draw = quiet();
+  draw.script = "when request 1 -> answer 500 InternalServerError\nwhen request 2 -> answer 410 Unregistered timestamp -5m\n";
+  Scene scene(draw);
+  Spec spec = spec_of();
+  spec.token = 5;
+  scene.push_many(2, spec);
+  ASSERT_TRUE(scene.all_end());
+  EXPECT_EQ(scene.world.of(End::rejected), 1u);
+  EXPECT_EQ(scene.world.of(End::failed), 1u);
+  EXPECT_EQ(scene.world.marked(Mark::dead_token_met), 1u);
+  EXPECT_EQ(scene.world.counters().attempts, 2u);
+  spec.registered_ms = 1;  // before it died
+  const std::uint64_t before = scene.world.push(spec);
+  spec.registered_ms = scene.world.outcome(before - 1).unregistered_unix_ms + 1;
+  const std::uint64_t anew = scene.world.push(spec);
+  ASSERT_TRUE(scene.all_end());
+  EXPECT_EQ(scene.world.outcome(before).reason, Reason::token_known_dead);
+  EXPECT_EQ(scene.world.outcome(anew).end, End::accepted);
 }
 
 TEST(Scenario, ProviderTokenExpiresInMidBatch) {

@@ -363,6 +363,7 @@ void World::take_outcome(Host& host, const Outcome& outcome) {
   if (calm_ && pushed.seen == 0) {
     fairness_.left({spec.credential * 16 + host.number, topic_of(spec.template_index)});
   }
+  if (outcome.reason == Reason::token_known_dead) dead_tokens_.withheld(spec.registered_ms, outcome.unregistered_unix_ms);
   if (outcome.status == 410 && outcome.end == End::rejected) {
     const std::string& topic = templates_[spec.template_index]->options.topic;
     dead_tokens_.known({host.number, topic + pushed.token}, outcome.unregistered_unix_ms, now_);

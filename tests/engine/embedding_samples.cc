@@ -84,9 +84,10 @@ int main(int argc, char** argv) {
   std::vector<tocsin::DeadToken> known;
   tocsin::Outcome outcome;
   const std::string token(64, 'a');
-  remember(outcome, token, "com.example", known);
+  const std::string topic = "com.example";  // both outlive what looks at them
+  remember(outcome, token, topic, known);
   outcome.reason = tocsin::Reason::unregistered;
   outcome.unregistered_unix_ms = 1'700'000'000'000;
-  remember(outcome, token, "com.example", known);
+  remember(outcome, token, topic, known);
   return known.size() == 1 && tell(**engine, *credential, known) ? 0 : 1;
 }

@@ -53,7 +53,7 @@ class LineParser {
   virtual Took take(std::uint64_t number, std::string_view line, Record& record, Reject& reject) = 0;
   // The input has ended; a record may still be open.
   virtual Took finish(Record&, Reject&) { return Took::nothing; }
-  // True while every line must be seen even before from_line (header, open quotes).
+  // True if every line must be seen even before from_line (a header, quotes that go on over lines).
   virtual bool must_see() const { return false; }
   // Names of ignored keys since the last call.
   std::string take_unknown() { return std::move(unknown_); }

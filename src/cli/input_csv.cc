@@ -37,7 +37,8 @@ class CsvParser final : public LineParser {
 
   Took take(std::uint64_t number, std::string_view line, Record& record, Reject& reject) override;
   Took finish(Record& record, Reject& reject) override;
-  bool must_see() const override { return columns_.empty() || open_; }
+  // A quoted field may go on over lines, so no line tells by itself whether a record begins there.
+  bool must_see() const override { return true; }
 
  private:
   static constexpr unsigned char kOptions = CSV_STRICT | CSV_STRICT_FINI;

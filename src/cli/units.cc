@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/units.h"
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <cmath>
@@ -195,10 +196,13 @@ void TimeText::append(std::int64_t unix_ns, std::string& out) {
   out.append(text_, sizeof(text_)).append(tail, sizeof(tail));
 }
 
+// By itself: a certificate may end in the year 9999, which nanoseconds in 64 bits do not reach.
 std::string format_date(std::int64_t unix_s) {
-  std::string text;
-  TimeText().append(unix_s * 1'000'000'000, text);
-  return text.substr(0, 10);
+  constexpr std::int64_t kLast = 253'402'300'799;  // 9999-12-31
+  const std::time_t time = std::clamp<std::int64_t>(unix_s, 0, kLast);
+  std::tm parts{};
+  gmtime_r(&time, &parts);
+  return fmt::format("{:04}-{:02}-{:02}", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday);
 }
 
 namespace {

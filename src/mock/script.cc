@@ -165,7 +165,11 @@ class ScriptParser {
   static Result<std::shared_ptr<const Script>> parse(std::string_view text, std::string_view name) {
     auto script = std::make_shared<Script>();
     script->name_ = name;
-    const auto bad = [name](std::size_t line, std::size_t column, const std::string& what) {
+    const auto bad = [name](std::size_t line, std::size_t column, std::string what) {
+      // Words of the script are quoted in it; a terminal should get no control characters.
+      for (char& c : what) {
+        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+      }
       return Error{Code::invalid_argument,
                    std::string(name) + ":" + std::to_string(line) + ":" + std::to_string(column) + ": " + what};
     };

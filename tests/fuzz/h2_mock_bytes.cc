@@ -113,7 +113,7 @@ void run_gateway(std::uint8_t options, Cuts& cuts, std::string_view wire) {
     config->delay_ns = 100'000;
     config->jitter_ns = 400'000;
   }
-  mock::Service service(config, server_options(options));
+  mock::Service service(config, nullptr, server_options(options), 1);
   mock::Peer peer;
   peer.has_certificate = (options & kNoCertificate) == 0;
   peer.uid = "com.apple.mgmt.External.1";

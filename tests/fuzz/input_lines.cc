@@ -47,8 +47,10 @@ class Pushes {
   static cli::Defaults defaults() {
     cli::Defaults made;
     made.topic = "com.apple.mgmt.External.1";
-    made.certificate.uid = made.topic;
-    made.certificate.topics = {"com.example.app"};
+    cli::Route route;
+    route.certificate.uid = made.topic;
+    route.certificate.topics = {"com.example.app"};
+    made.routes.push_back(route);
     return made;
   }
   std::uint32_t made_ = 0;

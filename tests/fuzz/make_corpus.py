@@ -314,6 +314,26 @@ def outcome_file():
     yield "written_failed", b"\3\6\0\x0e\1\1" + bytes(8) + b"\x08no route\0\0\0\1\x05id\"\\\n"
 
 
+def mock_script():
+    """seed, how many deeds, deeds, script. The scripts that come with the mock, and one of each kind of error."""
+    folder = os.path.join(HERE, "..", "..", "src", "mock", "faults")
+    deeds = bytes([0, 0, 1, 7, 1, 255, 2, 5, 3, 9, 0, 0, 1, 40, 2, 1, 2, 1, 1, 8])
+    for name in sorted(os.listdir(folder)):
+        if name.endswith(".faults"):
+            with open(os.path.join(folder, name), "rb") as file:
+                yield name[:-7], bytes([7, len(deeds) // 2]) + deeds + file.read()
+    for number, line in enumerate((b"when", b"when request 3", b"when request 3 ->", b"when request 3 -> fly",
+                                   b"when connection 1 -> tls", b"when time 5s..1s -> stall", b"when ratio 2 -> reset",
+                                   b"\xff\xfe", b"# nothing\n\n")):
+        yield f"wrong{number}", b"\0\0" + line + b"\n"
+
+
+def shard_choices():
+    """the draw (2 bytes), choices."""
+    for seed in range(12):
+        yield f"seed{seed:02}", bytes([seed * 19, seed]) + bytes((seed * 31 + i * i) % 256 for i in range(seed * 8))
+
+
 def text_values():
     """which reader, text."""
     for which, texts in enumerate((
@@ -332,6 +352,7 @@ TARGETS = {
     "h2_client_bytes": h2_client, "h2_mock_bytes": h2_mock, "apns_answer": apns_answer, "input_ndjson": input_ndjson,
     "input_csv": input_csv, "http1_request": http1_request, "proxy_answer": proxy_answer, "tls_records": tls_records,
     "identity_bytes": identity_bytes, "provider_token": provider_token, "outcome_file": outcome_file, "text_values": text_values,
+    "mock_script": mock_script, "shard_choices": shard_choices,
 }
 
 

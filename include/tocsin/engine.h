@@ -114,8 +114,8 @@ class TOCSIN_API Engine {
   // For good: submit then answers Code::unknown_handle, what waits ends as returned, what is in flight is awaited.
   Result<void> remove_credential(CredentialHandle credential);
 
-  // What waits stays (its deadlines count on), what is in flight is awaited. resume also ends the pause of an alarm, and dials anew
-  // where that had been given up.
+  // What waits stays (its deadlines count on), what is in flight is awaited. resume also ends the pause of an alarm and the stop of a
+  // credential that APNs refused, and dials anew where that had been given up.
   Result<void> pause(CredentialHandle credential);
   Result<void> resume(CredentialHandle credential);
 
@@ -134,7 +134,8 @@ class TOCSIN_API Engine {
   // For good: what waits, and whatever is submitted with this group later, ends as cancelled.
   Result<void> cancel(GroupHandle group);
 
-  // Pushes with these ids that were submitted before the call and still wait end as cancelled; the others end as they end.
+  // Pushes with these ids that were submitted before the call and still wait end as cancelled; the others end as they end, tried again
+  // where that is due (unlike those of a cancelled group).
   // Looks at every push inside: for a handful of ids, or thousands in one call. At most 65,536 ids a call, and Code::capacity while
   // a shard has as many again to do.
   Result<void> cancel(std::span<const std::uint64_t> ids);

@@ -80,7 +80,8 @@ struct EngineOptions {
   std::uint32_t dead_tokens_max = 1'000'000;
 
   // Pushes per second, of all credentials together: written requests, resends included. Default 0: no limit; else 0.001 to 1e9.
-  // Over any second no more than this many, and at most 50 ms worth (at least one push) in a burst.
+  // Over any time no more than this rate allows, and 50 ms worth more (at least one push); each shard may besides hold a lease of
+  // up to 20 ms worth (at least one push) for up to 50 ms, or while another rate is waited for.
   double rate = 0;
 
   // After a 5xx answer a push is tried once more soon, then after about this long, in milliseconds, doubling up to a bound, never

@@ -91,8 +91,8 @@ enum class End : std::uint8_t {
   cancelled = 4,   // the caller withdrew it
   superseded = 5,  // a newer push, named by superseded_by, took its place
   failed = 6,      // certainly never processed by APNs (could not connect, refused by the peer, ...)
-  unknown = 7,     // may have been processed; policy at most once
-  returned = 8,    // never written; handed back at stop
+  unknown = 7,     // may have been processed, and no answer will tell
+  returned = 8,    // certainly not processed; handed back at stop, or when its credential was removed
 };
 inline constexpr std::size_t kEnds = 8;
 

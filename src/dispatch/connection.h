@@ -119,6 +119,8 @@ struct Connection {
   std::int64_t used_mono_ns = 0;        // last request or answer
   std::int64_t ping_deadline_mono_ns = base::kNever;
   std::uint64_t ping_opaque = 0;
+  std::int64_t takes_nothing_mono_ns = base::kNever;  // since when it grants no stream or window, with nothing in flight
+  bool confirming = false;              // of a new version: once it has answered anything, an older one goes
   bool probing = false;                 // nothing may be sent before the PING is answered
 
   // Reaching the peer.

@@ -11,6 +11,9 @@ namespace tocsin::dispatch {
 #define TOCSIN_MARKS(X)                                                                                        \
   X(goaway_replay)          /* a stream above GOAWAY's last id was sent again */                               \
   X(goaway_twice)                                                                                              \
+  X(refused_again)          /* and waited for its next attempt */                                              \
+  X(takes_nothing)          /* a ready peer that granted nothing was given up */                               \
+  X(token_stuck)            /* a provider token too old to be sent, and too young to be changed */             \
   X(refused_stream)                                                                                            \
   X(stream_reset)                                                                                              \
   X(broken_answer)                                                                                             \

@@ -391,6 +391,11 @@ void Queue::set_group_paced(std::uint32_t index, bool paced) {
   refresh_group(groups_[index]);
 }
 
+void Queue::void_group(std::uint32_t index) {
+  groups_[index].allowance = 0;
+  refresh_group(groups_[index]);
+}
+
 void Queue::grant_group(std::uint32_t index, std::uint32_t count) {
   groups_[index].allowance += count;
   refresh_group(groups_[index]);

@@ -110,6 +110,7 @@ class Queue {
   void set_group_paused(std::uint32_t group, bool paused);
   void set_group_paced(std::uint32_t group, bool paced);
   void grant_group(std::uint32_t group, std::uint32_t count);
+  void void_group(std::uint32_t group);  // what was granted and not used is gone
   bool group_cancelled(std::uint32_t group) const { return groups_[group].cancelled; }
   // For good; what waits is held and appended.
   void cancel_group(std::uint32_t group, std::vector<std::uint32_t>& out);

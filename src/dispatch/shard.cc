@@ -7,12 +7,6 @@
 #include "base/assertion.h"
 
 namespace tocsin::dispatch {
-namespace {
-
-// What a rate has granted and was not used in this time is void, so that nothing gathers behind the bucket's back.
-constexpr std::int64_t kLeaseNs = 50 * base::kMillisecond;
-
-}  // namespace
 
 Shard::Shard(const ShardOptions& options)
     : options_(options),
@@ -66,6 +60,13 @@ void Shard::step(base::Now now, std::span<const Event> events, std::span<const P
       case EventKind::dial_deferred: on_dial_deferred(handle, *connection, event.result == 1); break;
       case EventKind::received: on_received(handle, *connection, event.bytes); break;
       case EventKind::peer_closed:
+        // An alert may lie in what was put off to a later step; it says why.
+        if (connection->has_deferred) {
+          connection->has_deferred = private_key_used_ = false;
+          base::ByteBuffer bytes;
+          bytes.swap(connection->deferred);
+          on_received(handle, *connection, bytes.readable());
+        }
         lose(handle, *connection, tls::Cause::none, std::string(event.text));
         break;
       case EventKind::sent: on_sent(handle, *connection, event); break;
@@ -170,6 +171,8 @@ void Shard::apply_control(const Event& event) {
       allowance.ask_again_mono_ns = event.result == 0 ? event.deadline_mono_ns : now_.mono_ns;
       if (event.pace == Pace::group) {
         queue_.grant_group(event.index, static_cast<std::uint32_t>(event.result));
+        if (event.result != 0 && allowance.void_mono_ns <= now_.mono_ns) leased_groups_.push_back(event.index);
+        if (event.result != 0) allowance.void_mono_ns = now_.mono_ns + kLeaseNs;
       } else {
         allowance.left += static_cast<std::uint32_t>(event.result);
         allowance.void_mono_ns = now_.mono_ns + kLeaseNs;

@@ -53,6 +53,9 @@ class Shard {
  private:
   static constexpr std::uint32_t kNone = 0xffffffff;
 
+  // What a rate has granted and was not used in this time is void, so that nothing gathers behind the bucket's back.
+  static constexpr std::int64_t kLeaseNs = 50 * base::kMillisecond;
+
   // A rate's state here: what was granted and not used, and whether more was asked for.
   struct Allowance {
     bool paced = false;
@@ -117,12 +120,14 @@ class Shard {
   void replace_credential(const Event& event);
   void remove_credential(std::uint32_t index);
   void roll_credential(std::uint32_t index, Mark why);
+  void confirm(Connection& connection);
+  void retire_older(std::uint32_t index);
   void resume_credential(std::uint32_t index);
   void stop_credential(std::uint32_t index, Reason reason, std::string text);
   void count_answer(std::uint32_t index, Reason reason);
   std::uint32_t find_reach(const CredentialConfig& config);
   // False: nothing may be sent on this connection before a provider token comes.
-  bool ready_token(std::uint32_t index, Connection& connection);
+  bool ready_token(std::uint32_t index, base::Handle handle, Connection& connection);
   void take_token(const Credential& credential, Connection& connection);
   void on_token(const Event& event);
   std::int64_t token_age_ns(const Credential& credential) const {
@@ -141,6 +146,7 @@ class Shard {
   void settle_dial(base::Handle handle, Connection& connection);
   // The next dial after a short random wait; a longer one where connections come and go.
   void soon(Credential& credential, const Connection& gone);
+  void make_room(std::uint32_t index);
   bool shed_idle();
 
   // --- shard_connection.cc: a connection's life from TLS on
@@ -186,6 +192,7 @@ class Shard {
   std::uint32_t room_of(const Connection& connection, const Credential& credential) const;
   std::uint32_t write_batch(base::Handle handle, Connection& connection, std::uint32_t index, Credential& credential);
   std::uint32_t allowed(std::uint32_t index, Credential& credential);
+  void note_takes_nothing(Connection& connection);
   void use_allowance(Credential& credential, std::uint32_t count);
   void ask(Pace pace, std::uint32_t index, Allowance& allowance, std::uint32_t waiting);
   // False: it may not go now (delayed, or ended).
@@ -208,7 +215,8 @@ class Shard {
   void release(std::uint32_t slot, bool accepted);
   void end_superseded();
   // The stream ended without an answer. processed_possible: its fate is unknown, else APNs certainly did not process it.
-  void stream_lost(std::uint32_t slot, bool processed_possible, Reason reason, std::string_view text);
+  void stream_lost(std::uint32_t slot, bool processed_possible, Reason reason, std::string_view text,
+                   bool by_goaway = false);
   void sweep(Connection& connection, Reason reason, std::string_view text);
 
   ShardOptions options_;
@@ -222,6 +230,7 @@ class Shard {
   std::vector<std::uint32_t> template_topics_;  // numbers; equal for equal topics
   std::unordered_map<std::string, std::uint32_t> topics_;
   std::vector<Allowance> groups_;               // paced and asked; what is left stands in the queue
+  std::vector<std::uint32_t> leased_groups_;    // with a grant that may yet become void
   Allowance engine_allowance_;
   std::vector<std::unique_ptr<Reach>> reaches_;
   std::unordered_map<std::string, std::uint32_t> reach_index_;

@@ -25,6 +25,10 @@ std::int64_t Shard::next_deadline(const Connection& connection) const {
     const std::int64_t close_at = connection.used_mono_ns + config.idle_close_ns;
     if (close_at > now_.mono_ns) at = std::min(at, close_at);
   }
+  if (connection.takes_nothing_mono_ns != base::kNever) {
+    const std::int64_t give_up_at = connection.takes_nothing_mono_ns + config.answer_timeout_ns;
+    if (give_up_at > now_.mono_ns) at = std::min(at, give_up_at);
+  }
   if (connection.blocked_until_mono_ns > now_.mono_ns) at = std::min(at, connection.blocked_until_mono_ns);
   return at;
 }

@@ -110,6 +110,7 @@ void Shard::h2_receive(base::Handle handle, Connection& connection) {
         if (event.opaque != connection.ping_opaque) break;
         connection.ping_deadline_mono_ns = base::kNever;
         if (std::exchange(connection.probing, false)) activate(connection.credential);
+        confirm(connection);
         break;
       default: break;
     }
@@ -162,14 +163,10 @@ void Shard::on_settings(base::Handle handle, Connection& connection) {
   log(LogLevel::info, "connection_ready",
       "connected to " + connection.config->authority + " (" + facts.version + ", " + facts.cipher + ", " +
           std::to_string(limit) + " streams)");
-  // A new version is up: what is left of the older ones drains.
-  if (connection.version == credential.version) {
-    credential.renewing = false;
-    const std::vector<base::Handle> handles = credential.connections;
-    for (const base::Handle each : handles) {
-      Connection& other = connections_[each];
-      if (other.version != credential.version) retire(each, other);
-    }
+  // SETTINGS alone do not say that our certificate is taken (TLS 1.3 lets the server judge it later): an answer does.
+  if (connection.version == credential.version && credential.renewing) {
+    connection.confirming = true;
+    if (connection.ping_deadline_mono_ns == base::kNever) send_ping(handle, connection);
   }
   activate(connection.credential);
   // Its credential ended while it was on its way.

@@ -74,6 +74,27 @@ void Shard::roll_credential(std::uint32_t index, Mark why) {
   activate(index);
 }
 
+void Shard::confirm(Connection& connection) {
+  if (!std::exchange(connection.confirming, false)) return;
+  retire_older(connection.credential);
+  activate(connection.credential);
+}
+
+// One for one, so that what is in flight and what is granted never falls much while versions change.
+void Shard::retire_older(std::uint32_t index) {
+  Credential& credential = credentials_[index];
+  base::Handle least{};
+  unsigned older = 0;
+  for (const base::Handle handle : credential.connections) {
+    const Connection& connection = connections_[handle];
+    if (connection.state != ConnectionState::ready || connection.version == credential.version) continue;
+    ++older;
+    if (!least || connection.in_flight < connections_[least].in_flight) least = handle;
+  }
+  credential.renewing = older > 1;
+  if (least) retire(least, connections_[least]);
+}
+
 void Shard::resume_credential(std::uint32_t index) {
   Credential& credential = credentials_[index];
   credential.paused = credential.alarmed = credential.stopped = credential.gave_up = false;
@@ -136,7 +157,7 @@ void Shard::count_answer(std::uint32_t index, Reason reason) {
       config.name + " is paused: " + credential.last_error + " Check the endpoint (production or sandbox), then resume.");
 }
 
-bool Shard::ready_token(std::uint32_t index, Connection& connection) {
+bool Shard::ready_token(std::uint32_t index, base::Handle handle, Connection& connection) {
   Credential& credential = credentials_[index];
   if (!credential.config->provider_tokens) return true;
   // A connection of an older version goes on with what it has, as long as that lives.
@@ -163,6 +184,11 @@ bool Shard::ready_token(std::uint32_t index, Connection& connection) {
   }
   // A token on its way wakes us; a clock that goes strange ways may leave none to ask for just now.
   note_deadline(now_.mono_ns + base::kSecond);
+  // Too old, and not yet allowed to change: another connection may begin with the token that is due.
+  if (connection.token_iat_s != 0 && now_.mono_ns < connection.token_turn_mono_ns) {
+    mark(Mark::token_stuck);
+    retire(handle, connection);
+  }
   return false;
 }
 

@@ -46,7 +46,7 @@ void Shard::start_dial(std::uint32_t credential_index) {
   Credential& credential = credentials_[credential_index];
   const base::Handle handle = connections_.acquire();
   if (!handle) {
-    if (shed_idle()) mark(Mark::shed);
+    make_room(credential_index);
     credential.next_dial_mono_ns = now_.mono_ns + 10 * base::kMillisecond;
     note_deadline(credential.next_dial_mono_ns);
     return;
@@ -140,7 +140,7 @@ void Shard::on_dial_failed(base::Handle handle, Connection& connection, std::str
 void Shard::on_dial_deferred(base::Handle handle, Connection& connection, bool connections) {
   if (connection.state != ConnectionState::resolving) return;
   Credential& credential = credentials_[connection.credential];
-  if (connections && shed_idle()) mark(Mark::shed);
+  if (connections) make_room(connection.credential);
   // Not a failure: the budget is the process's. A few milliseconds of jitter keep shards from asking in step.
   credential.next_dial_mono_ns =
       now_.mono_ns + 5 * base::kMillisecond +
@@ -161,6 +161,15 @@ void Shard::soon(Credential& credential, const Connection& gone) {
   for (unsigned i = kShortLivesFree; i < credential.short_lives && bound < most; ++i) bound = std::min(2 * bound, most);
   const std::int64_t wait = static_cast<std::int64_t>(prng_.below(static_cast<std::uint64_t>(bound)));
   credential.next_dial_mono_ns = std::max(credential.next_dial_mono_ns, now_.mono_ns + wait);
+}
+
+// For a connection of this credential: its own of an older version go first, which it would replace anyway.
+void Shard::make_room(std::uint32_t index) {
+  if (credentials_[index].renewing) {
+    retire_older(index);
+  } else if (shed_idle()) {
+    mark(Mark::shed);
+  }
 }
 
 // The connection that is idle longest makes room for another credential's.

@@ -35,6 +35,7 @@ void set_reason(Outcome& outcome, Reason reason, std::string_view text) {
 }  // namespace
 
 void Shard::connection_proven(Connection& connection) {
+  confirm(connection);
   if (connection.proven) return;
   connection.proven = true;
   Credential& credential = credentials_[connection.credential];
@@ -68,8 +69,9 @@ void Shard::on_answer(Connection& connection, const h2::Answer& answer) {
   }
   if (answer.kind == h2::AnswerKind::reset && !answer.headers_seen) {
     if (answer.error_code == kRefusedStream) {
-      mark(answer.stream_id > connection.goaway_last ? Mark::goaway_replay : Mark::refused_stream);
-      stream_lost(slot, false, Reason::refused_by_peer, "REFUSED_STREAM");
+      const bool by_goaway = answer.stream_id > connection.goaway_last;
+      mark(by_goaway ? Mark::goaway_replay : Mark::refused_stream);
+      stream_lost(slot, false, Reason::refused_by_peer, "REFUSED_STREAM", by_goaway);
     } else {
       mark(Mark::stream_reset);
       stream_lost(slot, true, Reason::stream_reset, h2_error_name(answer.error_code));
@@ -123,8 +125,9 @@ void Shard::note_rejection(std::uint32_t slot, Connection& connection, const apn
                     "APNs answered " + std::to_string(status) + " " + reason_name(verdict.reason) + ". " + rule.advice);
   }
   // Once for a connection: what was in flight beside it says the same of the same token.
-  if (rule.retry == apns::Retry::new_token && current && connection.state == ConnectionState::ready && now_.mono_ns < connection.token_over_mono_ns &&
-      !credential.stopped && ++credential.tokens_expired >= kTokensExpiredMax) {
+  const bool first_word = rule.retry == apns::Retry::new_token && current && connection.state == ConnectionState::ready;
+  if (first_word && now_.mono_ns < connection.token_over_mono_ns && !credential.stopped &&
+      ++credential.tokens_expired >= kTokensExpiredMax) {
     mark(Mark::clock_suspected);
     stop_credential(connection.credential, Reason::credential_stopped,
                     "APNs calls provider tokens expired that are less than an hour old by this machine's clock: the "
@@ -181,7 +184,7 @@ bool Shard::retry(std::uint32_t slot, const Connection& connection, const apns::
     default: mark(Mark::retry_elsewhere); break;
   }
   if (costs) {
-    ++meta.delays;
+    if (meta.delays < 0xff) ++meta.delays;
     meta.owes = true;
   }
   meta.last_status = status;
@@ -268,7 +271,8 @@ void Shard::end_superseded() {
   superseded_.clear();
 }
 
-void Shard::stream_lost(std::uint32_t slot, bool processed_possible, Reason reason, std::string_view text) {
+void Shard::stream_lost(std::uint32_t slot, bool processed_possible, Reason reason, std::string_view text,
+                        bool by_goaway) {
   Queue::Meta& meta = queue_.meta(slot);
   const PushRecord& record = queue_.record(slot);
   if (processed_possible) meta.maybe_processed = true;
@@ -287,6 +291,16 @@ void Shard::stream_lost(std::uint32_t slot, bool processed_possible, Reason reas
     return;
   }
   if (processed_possible) mark(Mark::lost_resent);
+  // Refused again and again, a push waits between its attempts, or a spell of it would use them all up at once. A GOAWAY's
+  // replay goes elsewhere at once.
+  if (reason == Reason::refused_by_peer && !by_goaway && meta.attempts > 1) {
+    const std::int64_t wait = retry_delay_ns(apns::Retry::later, meta.delays, options_.retry_later_ns, prng_);
+    if (meta.delays < 0xff) ++meta.delays;
+    meta.owes = true;
+    mark(Mark::refused_again);
+    requeue(slot, tick_at(now_.mono_ns + wait) + 1);
+    return;
+  }
   requeue(slot, kTickNone);
 }
 

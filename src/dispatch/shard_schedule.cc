@@ -33,6 +33,11 @@ void Shard::schedule() {
       ++i;
     }
   }
+  std::erase_if(leased_groups_, [this](std::uint32_t group) {
+    if (now_.mono_ns < groups_[group].void_mono_ns) return false;
+    queue_.void_group(group);
+    return true;
+  });
   wanting_.clear();
   queue_.wanting_groups(wanting_);
   for (const auto& [group, waiting] : wanting_) ask(Pace::group, group, groups_[group], waiting);
@@ -67,18 +72,25 @@ void Shard::schedule_credential(std::uint32_t index, Credential& credential) {
           break;
         }
         if (current || credential.renewing) ++usable;
+        if (connection.confirming) ++starting;
         if (held || !queue_.has_ready(index)) break;
         if (now_.mono_ns < connection.blocked_until_mono_ns) {
           note_deadline(connection.blocked_until_mono_ns);
           break;
         }
-        if (!ready_token(index, connection)) break;
+        if (!ready_token(index, handle, connection)) break;
         if (probe(handle, connection)) {
           ++starting;  // it may yet turn out to be good
           break;
         }
         while (connection.unsent_bytes() + connection.plain_out.size() < options_.wire_high_water_bytes) {
           if (write_batch(handle, connection, index, credential) == 0) break;
+        }
+        if (connection.takes_nothing_mono_ns != base::kNever &&
+            now_.mono_ns - connection.takes_nothing_mono_ns >= connection.config->answer_timeout_ns) {
+          mark(Mark::takes_nothing);
+          lose(handle, connection, tls::Cause::none, connection.config->authority + " grants no stream and no window");
+          --usable;
         }
         break;
       default: break;
@@ -143,9 +155,15 @@ std::uint32_t Shard::allowed(std::uint32_t index, Credential& credential) {
   for (Allowance* each : {&engine_allowance_, &credential.allowance}) {
     if (each->left != 0 && now_.mono_ns >= each->void_mono_ns) each->left = 0;
   }
+  // What one rate has granted is kept while another is waited for: slow ones would void each other's leases for ever.
+  const auto keep = [&](Allowance& held, const Allowance& awaited) {
+    held.void_mono_ns = std::max({held.void_mono_ns, awaited.ask_again_mono_ns + kLeaseNs, now_.mono_ns + kLeaseNs});
+  };
   if (engine_allowance_.paced) {
     if (engine_allowance_.left == 0) {
       ask(Pace::engine, 0, engine_allowance_, queue_.waiting());
+      keep(credential.allowance, engine_allowance_);
+      for (const std::uint32_t group : leased_groups_) keep(groups_[group], engine_allowance_);
       return 0;
     }
     // Every credential with work gets its part of what was granted.
@@ -155,6 +173,8 @@ std::uint32_t Shard::allowed(std::uint32_t index, Credential& credential) {
   if (credential.allowance.paced) {
     if (credential.allowance.left == 0) {
       ask(Pace::credential, index, credential.allowance, queue_.waiting(index));
+      keep(engine_allowance_, credential.allowance);
+      for (const std::uint32_t group : leased_groups_) keep(groups_[group], credential.allowance);
       return 0;
     }
     most = std::min(most, credential.allowance.left);
@@ -257,6 +277,7 @@ std::uint32_t Shard::write_batch(base::Handle handle, Connection& connection, st
                                  Credential& credential) {
   const std::uint32_t possible = room_of(connection, credential);
   if (possible == 0) {
+    if (connection.h2->can_start() == 0) note_takes_nothing(connection);
     if (connection.ramp.active() && connection.h2->can_start() != 0) mark(Mark::ramped);
     return 0;
   }
@@ -271,6 +292,7 @@ std::uint32_t Shard::write_batch(base::Handle handle, Connection& connection, st
   if (requests_.empty()) return 0;
   const std::size_t written = connection.h2->write(requests_, connection.plain_out);
   if (written < requests_.size()) mark(Mark::window_blocked);
+  if (written == 0) note_takes_nothing(connection);
   for (std::size_t i = requests_.size(); i > written; --i) queue_.unpop(request_slots_[i - 1]);
   for (std::size_t i = 0; i < written; ++i) {
     Queue::Meta& meta = queue_.meta(request_slots_[i]);
@@ -282,6 +304,7 @@ std::uint32_t Shard::write_batch(base::Handle handle, Connection& connection, st
     }
   }
   if (written != 0) {
+    connection.takes_nothing_mono_ns = base::kNever;
     if (connection.in_flight == 0) {
       connection.last_answer_mono_ns = now_.mono_ns;
       connection.quiet_since_mono_ns = now_.mono_ns;
@@ -296,6 +319,13 @@ std::uint32_t Shard::write_batch(base::Handle handle, Connection& connection, st
     mark_dirty(handle, connection);
   }
   return static_cast<std::uint32_t>(written);
+}
+
+// Answers of streams in flight may bring room; without any, it is the peer's to grant some, within the time for an answer.
+void Shard::note_takes_nothing(Connection& connection) {
+  if (connection.in_flight != 0 || connection.takes_nothing_mono_ns != base::kNever) return;
+  connection.takes_nothing_mono_ns = now_.mono_ns;
+  note_deadline(next_deadline(connection));
 }
 
 void Shard::fail_waiting(std::uint32_t index, End end_as, Reason reason, std::string_view text) {

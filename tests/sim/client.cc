@@ -109,12 +109,7 @@ void World::meddle(Kind kind) {
     }
     case Kind::credential_replaced: {
       if (removed_[credential]) return;
-      dispatch::Event event;
-      event.kind = EventKind::credential_replaced;
-      event.index = credential;
-      event.credential = std::make_shared<const dispatch::CredentialConfig>(credential_config(credential, false));
-      credentials_[credential] = event.credential;
-      tell_all(event);
+      replace(credential);
       break;
     }
     case Kind::credential_rolled: control(EventKind::credential_rolled, credential); break;

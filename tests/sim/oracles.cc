@@ -205,6 +205,11 @@ void Expiry::requested(std::uint64_t id, std::int64_t deadline, std::int64_t enc
   verdicts_.say(13, push_name(id) + " was sent " + in_ms(encoded_from - deadline) + " after its deadline");
 }
 
+void Supersession::superseded(std::uint64_t id, const std::string& key, std::uint64_t by, const std::string& by_key) {
+  if (by > id && key == by_key) return;
+  verdicts_.say(16, push_name(id) + " was superseded by " + std::to_string(by) + ", which is no newer one of its key");
+}
+
 void RateRule::sent(std::int64_t at, const char* what) {
   recent_.push_back(at);
   while (recent_.front() <= at - base::kSecond) recent_.pop_front();

@@ -259,6 +259,17 @@ class DeadPeer {
   std::map<unsigned, std::int64_t> died_;
 };
 
+// 16: a push is superseded by a newer one of its key only.
+class Supersession {
+ public:
+  explicit Supersession(Verdicts& verdicts) : verdicts_(verdicts) {}
+  // key: credential, topic, token and, where it counts, collapse id.
+  void superseded(std::uint64_t id, const std::string& key, std::uint64_t by, const std::string& by_key);
+
+ private:
+  Verdicts& verdicts_;
+};
+
 std::uint64_t hash_bytes(base::ByteView bytes);
 
 }  // namespace tocsin::sim

@@ -229,6 +229,15 @@ TEST(Oracle, BoundsBuffersFairnessDrainExpiryRateAndDeadPeers) {
   rule.sent(13, "x");
   EXPECT_TRUE(complains(rate, 14));
 
+  Verdicts keys;
+  Supersession(keys).superseded(1, "a", 2, "a");
+  EXPECT_TRUE(keys.good());
+  Supersession(keys).superseded(1, "a", 2, "b");
+  EXPECT_TRUE(complains(keys, 16));
+  Verdicts older;
+  Supersession(older).superseded(2, "a", 1, "a");
+  EXPECT_TRUE(complains(older, 16));
+
   Verdicts dead;
   DeadPeer peer(dead);
   peer.died(1, 0);
@@ -607,6 +616,102 @@ TEST(Scenario, ARefusedCredentialStopsAndANewOneRevivesIt) {
   scene.push_many(10);
   ASSERT_TRUE(scene.all_end());
   EXPECT_EQ(scene.world.of(End::accepted), 14u);
+}
+
+TEST(Scenario, ASpellOfRefusedStreamsIsWaitedOut) {
+  Draw draw = quiet();
+  draw.script = "when between 0s and 3s -> reset REFUSED_STREAM\n";
+  Scene scene(draw);
+  scene.push_many(500);
+  ASSERT_TRUE(scene.all_end());
+  EXPECT_EQ(scene.world.of(End::accepted), 500u) << "APNs never took them, so none of them has failed";
+  EXPECT_EQ(scene.world.processed(), 500u);
+  EXPECT_GE(scene.world.marked(Mark::refused_again), 500u);
+}
+
+TEST(Scenario, AReadyPeerThatGrantsNothingIsGivenUp) {
+  for (const char* what : {"streams 0", "window 0"}) {
+    Draw draw = quiet();
+    draw.give_up = 1;
+    draw.script = std::string("when on connect -> ") + what + "\n";
+    Scene scene(draw);
+    scene.push_many(10);
+    ASSERT_TRUE(scene.all_end(300 * kSec)) << what;
+    EXPECT_EQ(scene.world.of(End::failed), 10u) << what;
+    EXPECT_GE(scene.world.marked(Mark::takes_nothing), 2u) << what;
+    EXPECT_EQ(scene.world.marked(Mark::gave_up), 1u) << what;
+  }
+}
+
+TEST(Scenario, SlowRatesDoNotVoidEachOthersLeases) {
+  Draw draw = quiet();
+  draw.groups = 1;
+  Scene scene(draw);
+  scene.world.set_rate(dispatch::Pace::engine, 0, 1);
+  scene.world.set_rate(dispatch::Pace::credential, 0, 0.9);
+  scene.world.set_rate(dispatch::Pace::group, 0, 0.95);
+  Spec spec = spec_of();
+  spec.group = 1;
+  scene.push_many(400, spec);
+  scene.world.run_for(300 * kSec);
+  EXPECT_GE(scene.world.of(End::accepted), 300 * 9 / 10 - 8);
+  EXPECT_LE(scene.world.of(End::accepted), 300 * 9 / 10 + 3);
+  EXPECT_EQ(scene.world.dials(), 1u) << "what waits for its rate needs no further connection";
+}
+
+TEST(Scenario, APauseOutlivesTheRenewalOfItsCertificate) {
+  Draw draw = quiet();
+  Scene scene(draw);
+  scene.push_many(10);
+  ASSERT_TRUE(scene.all_end());
+  scene.world.control(EventKind::credential_paused, 0);
+  scene.push_many(10);
+  scene.world.replace(0);
+  scene.world.run_for(30 * kSec);
+  EXPECT_EQ(scene.world.of(End::accepted), 10u);
+  scene.world.control(EventKind::credential_resumed, 0);
+  ASSERT_TRUE(scene.all_end());
+  EXPECT_EQ(scene.world.of(End::accepted), 20u);
+}
+
+TEST(Scenario, AnOldProviderTokenDoesNotHoldALoneConnectionUp) {
+  Draw draw = quiet();
+  draw.credentials = 2;
+  draw.provider_tokens = true;
+  draw.credential_connections = 1;
+  Scene scene(draw);
+  Spec spec = spec_of();
+  spec.credential = 1;
+  spec.template_index = 3;
+  // Idle long enough for the token to grow old, then the connection goes, then pushes over the old one's end.
+  for (const int minute : {0, 35, 79, 80, 86, 90, 100}) {
+    const std::int64_t at = kSec + minute * 60 * kSec;
+    if (at > scene.world.now()) scene.world.run_for(at - scene.world.now());
+    if (minute == 79) scene.world.mass_death(true);
+    scene.push_many(3, spec);
+    ASSERT_TRUE(scene.all_end(30 * kSec)) << "minute " << minute;
+  }
+  EXPECT_EQ(scene.world.of(End::accepted), 21u);
+}
+
+TEST(Scenario, RollingKeepsWhatIsInFlight) {
+  Draw draw = quiet();
+  draw.credential_connections = 4;
+  draw.streams_max = draw.peer_streams = 20;
+  Scene scene(draw);
+  scene.push_many(3000);
+  scene.world.run_for(kSec);
+  const std::uint64_t before = scene.world.counters().in_flight;
+  ASSERT_GT(before, 60u);
+  scene.world.control(EventKind::credential_rolled, 0);
+  std::uint64_t least = before;
+  for (int i = 0; i < 100; ++i) {
+    scene.world.run_for(5 * kMs);
+    if (scene.world.counters().waiting != 0) least = std::min(least, scene.world.counters().in_flight);
+  }
+  EXPECT_GE(least, before / 2) << "older connections go one by one";
+  ASSERT_TRUE(scene.all_end());
+  EXPECT_EQ(scene.world.processed(), 3000u);
 }
 
 TEST(Simulation, TheSameSeedGoesTheSameWay) {

@@ -147,6 +147,16 @@ void World::control(dispatch::EventKind kind, std::uint32_t index, std::int64_t 
   tell_all(event);
 }
 
+// By another version of the same kind, as at a renewal.
+void World::replace(std::uint32_t index) {
+  dispatch::Event event;
+  event.kind = dispatch::EventKind::credential_replaced;
+  event.index = index;
+  event.credential = std::make_shared<const dispatch::CredentialConfig>(credential_config(index, false));
+  credentials_[index] = event.credential;
+  tell_all(event);
+}
+
 void World::set_rate(dispatch::Pace pace, std::uint32_t index, double rate) {
   buckets_[{static_cast<int>(pace), index}] = {rate, 1, now_};
   dispatch::Event event;
@@ -360,6 +370,10 @@ void World::take_outcome(Host& host, const Outcome& outcome) {
        std::string(outcome.reason_view()) + ", " + std::to_string(outcome.attempts) + " attempts");
   expiry_.ended(id, pushed.deadline, now_, outcome.end == End::expired, outcome.attempts == 0);
   const Spec& spec = pushed.spec;
+  if (outcome.end == End::superseded) {
+    const auto by = pushes_.find(outcome.superseded_by);
+    supersession_.superseded(id, key_of(pushed), outcome.superseded_by, by == pushes_.end() ? std::string{} : key_of(by->second));
+  }
   if (calm_ && pushed.seen == 0) {
     fairness_.left({spec.credential * 16 + host.number, topic_of(spec.template_index)});
   }
@@ -373,6 +387,13 @@ void World::take_outcome(Host& host, const Outcome& outcome) {
       gateway_config_->dead.clear();
     }
   }
+}
+
+// As TemplateOptions::coalesce describes it.
+std::string World::key_of(const Pushed& pushed) const {
+  const TemplateOptions& options = templates_[pushed.spec.template_index]->options;
+  std::string key = std::to_string(pushed.spec.credential) + ' ' + options.topic + ' ' + pushed.token;
+  return options.push_type == PushType::mdm ? key : key + ' ' + pushed.spec.collapse;
 }
 
 void World::grant(Host& host, const dispatch::Want& want) {

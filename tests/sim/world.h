@@ -95,6 +95,8 @@ class World {
   void mass_death(bool reset);
   void outage(std::int64_t ns);
   void control(dispatch::EventKind kind, std::uint32_t index, std::int64_t result = 0);
+  void set_rate(dispatch::Pace pace, std::uint32_t index, double rate);
+  void replace(std::uint32_t index);
   void step_wall_clock(std::int64_t ns) { wall_offset_ += ns; }
   Report report() const;
   std::int64_t now() const { return now_; }
@@ -195,7 +197,6 @@ class World {
   dispatch::Event& tell(Host& host, dispatch::EventKind kind);
   void tell_all(const dispatch::Event& event);
   dispatch::CredentialConfig credential_config(std::uint32_t index, bool quick);
-  void set_rate(dispatch::Pace pace, std::uint32_t index, double rate);
   void mix(std::uint64_t value) { hash_ = base::mix64(hash_ ^ value); }
   void note(const std::string& line);
   void count(Kind kind) { ++faults_[static_cast<std::size_t>(kind)]; }
@@ -203,6 +204,7 @@ class World {
   std::string provider_token(std::uint32_t credential, std::int64_t iat_s) const;
   static std::int64_t iat_of(std::string_view authorization);
   static std::string pool_token(std::uint64_t number);
+  std::string key_of(const Pushed& pushed) const;
   std::uint32_t topic_of(std::uint32_t template_index) const;
   // --- client.cc: what the client does in phase one
   void schedule_client();
@@ -288,6 +290,7 @@ class World {
   DrainBound drain_{verdicts_};
   Expiry expiry_{verdicts_};
   DeadPeer dead_peer_{verdicts_};
+  Supersession supersession_{verdicts_};
 };
 
 }  // namespace tocsin::sim

@@ -13,7 +13,8 @@ constexpr std::uint64_t kPool = 24;  // tokens that several pushes share
 }  // namespace
 
 std::uint32_t World::topic_of(std::uint32_t template_index) const {
-  return template_index / 3 % draw_.topics;  // three templates a topic, see start()
+  // Three templates a topic, then one of MDM for each credential; see start().
+  return template_index < 3 * draw_.topics * draw_.credentials ? template_index / 3 % draw_.topics : draw_.topics;
 }
 
 Spec World::draw_push() {

@@ -154,6 +154,7 @@ void World::dial(Host& host, Link& link, const dispatch::Action& action) {
     mock::Peer peer;
     // Provider tokens stand beside a certificate here: APNs then ignores them, and what is judged is their use.
     peer.has_certificate = true;
+    peer.uid = mdm_topic(link.credential);
     for (unsigned t = 0; t < draw_.topics; ++t) {
       peer.topics.push_back("com.example.c" + std::to_string(link.credential) + ".t" + std::to_string(t));
     }

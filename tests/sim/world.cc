@@ -22,6 +22,10 @@ std::string token_bytes(std::uint64_t number) {
 
 }  // namespace
 
+std::string World::mdm_topic(std::uint32_t credential) {
+  return "com.apple.mgmt.External.c" + std::to_string(credential);
+}
+
 std::string World::pool_token(std::uint64_t number) { return token_bytes(number); }
 
 // The gateway of a simulation does not verify signatures: who made a token and when is all that the rules are about.
@@ -237,6 +241,23 @@ void World::start() {
         tell_all(added);
       }
     }
+  }
+  // And an MDM wake-up each: one per device, whatever else it carries.
+  for (std::uint32_t c = 0; c < draw_.credentials; ++c) {
+    auto made = std::make_shared<dispatch::TemplateConfig>();
+    made->options.topic = mdm_topic(c);
+    made->options.push_type = PushType::mdm;
+    made->options.form = PayloadForm::with_part;
+    made->options.payload = R"({"mdm":"%PART%"})";
+    made->options.coalesce = chance_.chance(draw_.coalesce);
+    made->halves = apns::split_payload(made->options.payload);
+    dispatch::Event added;
+    added.kind = dispatch::EventKind::template_added;
+    added.index = static_cast<std::uint32_t>(templates_.size());
+    added.template_config = made;
+    templates_of_[c].push_back(added.index);
+    templates_.push_back(std::move(made));
+    tell_all(added);
   }
   groups_ = draw_.groups;
   for (unsigned g = 0; g < groups_; ++g) control(dispatch::EventKind::group_added, g);

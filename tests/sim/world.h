@@ -203,6 +203,7 @@ class World {
   bool happens(Kind kind, double scale = 1);
   std::string provider_token(std::uint32_t credential, std::int64_t iat_s) const;
   static std::int64_t iat_of(std::string_view authorization);
+  static std::string mdm_topic(std::uint32_t credential);
   static std::string pool_token(std::uint64_t number);
   std::string key_of(const Pushed& pushed) const;
   std::uint32_t topic_of(std::uint32_t template_index) const;

@@ -97,6 +97,16 @@ void Shard::retire_older(std::uint32_t index) {
 
 void Shard::resume_credential(std::uint32_t index) {
   Credential& credential = credentials_[index];
+  if (credential.stopped) {
+    // What APNs refused is not shown to it again: neither a provider token (a wrong clock may have made it) nor a
+    // connection that holds one.
+    credential.token_iat_s = credential.token_asked_iat_s = credential.token_retry_mono_ns = 0;
+    credential.authorization.clear();
+    const std::vector<base::Handle> handles = credential.connections;
+    for (const base::Handle handle : handles) {
+      if (connections_[handle].state == ConnectionState::ready) retire(handle, connections_[handle]);
+    }
+  }
   credential.paused = credential.alarmed = credential.stopped = credential.gave_up = false;
   credential.stop_reason = Reason::none;
   credential.answers = credential.bad_tokens = 0;

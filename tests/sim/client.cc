@@ -98,7 +98,7 @@ void World::meddle(Kind kind) {
     case Kind::mass_death: mass_death(chance_.chance(0.5)); break;
     case Kind::outage: outage(soon * 2); break;
     case Kind::address_dead: dead_address_until_[chance_.below(dead_address_until_.size())] = now_ + 3 * soon; break;
-    case Kind::clock_steps: step_wall_clock((chance_.chance(0.5) ? 3600 : -3600) * kSec); break;
+    case Kind::clock_steps: step_wall_clock((chance_.chance(0.5) ? 1 : -1) * (chance_.chance(0.5) ? 3600 : 600) * kSec); break;
     case Kind::clock_drifts: drift_ = (chance_.unit() - 0.5) * 1e-3; break;
     case Kind::token_dies: {
       const std::uint64_t pool = 1 + chance_.below(kPool);

@@ -10,6 +10,7 @@ const char* kind_name(Kind kind) {
       "resolve-fails",  "dial-refused",      "dial-hangs",        "address-dead",       "proxy-refuses", "budget-used-up",
       "short-send",     "slow-send",         "cut-bytes",         "wire-reset",         "wire-stalls",   "wire-half-open",
       "peer-hangs-up", "broken-answer",  "mass-death",        "outage",            "clock-steps",        "clock-drifts",  "token-dies",
+      "token-fails",
       "credential-replaced", "credential-rolled", "credential-paused", "credential-removed", "group-paused",
       "group-cancelled", "ids-cancelled",    "rate-changed"};
   static_assert(std::size(kNames) == kKinds);
@@ -119,6 +120,7 @@ Draw Draw::from(std::uint64_t seed, Chance& chance) {
   d.dead_tokens_max = chance.chance(0.1) ? 0 : 4 + static_cast<std::uint32_t>(chance.below(100));
   d.wire_high_water = chance.chance(0.3) ? 600 : 512 * 1024;
   d.provider_tokens = chance.chance(0.4);
+  d.provider_certificate = chance.chance(0.3);
   d.long_run = chance.chance(0.15);
   if (d.long_run) d.phase_one_ns = static_cast<std::int64_t>(2 + chance.below(3)) * 3600 * kSec;
   d.proxy = chance.chance(0.15);
@@ -152,7 +154,7 @@ std::string Draw::text() const {
                      std::to_string(phase_one_ns / kSec) + " s, latency " + std::to_string(latency_ns / kMs) + " ms, streams " +
                      std::to_string(streams_max) + "/" + std::to_string(peer_streams) + ", window " + std::to_string(peer_window) +
                      ", pool " + std::to_string(pushes_max) + ", attempts " + std::to_string(attempts_max);
-  if (provider_tokens) text += ", provider tokens";
+  if (provider_tokens) text += provider_certificate ? ", provider tokens beside certificates" : ", provider tokens";
   if (proxy) text += ", proxy";
   if (stop_early) text += ", stopped early";
   text += "; menu:";

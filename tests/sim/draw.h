@@ -40,6 +40,7 @@ enum class Kind : std::uint8_t {
   clock_steps,
   clock_drifts,
   token_dies,     // a device token becomes unregistered
+  token_fails,    // a provider token cannot be signed
   credential_replaced,
   credential_rolled,
   credential_paused,
@@ -73,6 +74,7 @@ struct Draw {
   std::uint32_t dead_tokens_max = 64;
   std::size_t wire_high_water = 512 * 1024;
   bool provider_tokens = false;        // of every second credential
+  bool provider_certificate = false;   // its connections have a certificate, too: then APNs looks at no token
   bool proxy = false;
   bool long_run = false;               // hours, for provider tokens and idle connections
   bool alternate_port = false;

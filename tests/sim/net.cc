@@ -56,12 +56,17 @@ void World::perform(Host& host, const dispatch::Action& action) {
   using dispatch::ActionKind;
   if (action.kind == ActionKind::resolve) return resolve(host, action);
   if (action.kind == ActionKind::need_token) {
-    const std::string text = provider_token(action.credential, action.token_iat_s);
-    dispatch::Event& event = tell(host, dispatch::EventKind::token_ready);
+    const bool fails = happens(Kind::token_fails, 0.3);
+    dispatch::Event& event = tell(host, fails ? dispatch::EventKind::token_failed : dispatch::EventKind::token_ready);
     event.index = action.credential;
     event.token_iat_s = action.token_iat_s;
-    event.text = host.held.emplace_back(text);
-    host.tokens[{action.credential, action.token_iat_s}] = {now_, clock().wall_ns - action.token_iat_s * kSec};
+    if (fails) {
+      event.text = "no provider token could be signed";
+      return;
+    }
+    const std::string& token = provider_token(host.keys.at(action.credential), action.token_iat_s);
+    event.text = token;
+    host.tokens[token] = {now_, clock().wall_ns - action.token_iat_s * kSec};
     return;
   }
   const auto found = host.links.find(action.handle);
@@ -152,11 +157,10 @@ void World::dial(Host& host, Link& link, const dispatch::Action& action) {
     tell_link(link, dispatch::EventKind::dialled);
     if (link.accept_hangs) return;
     mock::Peer peer;
-    // Provider tokens stand beside a certificate here: APNs then ignores them, and what is judged is their use.
-    peer.has_certificate = true;
-    peer.uid = mdm_topic(link.credential);
-    for (unsigned t = 0; t < draw_.topics; ++t) {
-      peer.topics.push_back("com.example.c" + std::to_string(link.credential) + ".t" + std::to_string(t));
+    if (!wants_tokens(link.credential)) {
+      peer.has_certificate = true;
+      peer.uid = mdm_topic(link.credential);
+      peer.topics = topics_of_credential(link.credential);
     }
     link.conversation = service_->converse(peer, link.faults, true_clock());
     by_connection_[link.faults.connection] = &link;
@@ -400,6 +404,30 @@ void World::look_for_dead_peers() {
   if (pending() != 0 || faults_on_) at(now_ + kSec, [this] { look_for_dead_peers(); });
 }
 
+// What the gateway refuses about our tokens, unless its script or a clock that goes wrong made it.
+void World::judge_refusal(const Link& link, Reason reason) {
+  const bool clock_wrong = draw_.menu[static_cast<std::size_t>(Kind::clock_steps)] != 0;
+  switch (reason) {
+    case Reason::expired_provider_token:
+      if (clock_wrong || draw_.script.find("ExpiredProviderToken") != std::string::npos) return;
+      break;
+    case Reason::invalid_provider_token:
+      if (clock_wrong || draw_.script.find("InvalidProviderToken") != std::string::npos) return;
+      break;
+    case Reason::unrelated_key_id_in_token:
+      if (draw_.script.find("UnrelatedKeyIdInToken") != std::string::npos) return;
+      break;
+    case Reason::too_many_provider_token_updates:
+      // A request that the script answered brought the gateway no token: it counts from a later one.
+      if (!draw_.script.empty()) return;
+      break;
+    case Reason::missing_provider_token:
+    case Reason::topic_disallowed: break;
+    default: return;
+  }
+  provider_tokens_.refused(link.number, reason_name(reason));
+}
+
 // A request that the gateway has judged, and what it answered.
 void World::see_request(const mock::Peer& peer, const h2::ServerRequest& request, const mock::Reply& reply) {
   const auto link_found = by_connection_.find(peer.connection);
@@ -448,17 +476,20 @@ void World::see_request(const mock::Peer& peer, const h2::ServerRequest& request
   }
   const bool wants_token = credentials_[link.credential]->provider_tokens;
   if (!wants_token) return;
-  const std::int64_t iat_s = iat_of(authorization);
+  const std::string_view token = authorization.starts_with("bearer ") ? authorization.substr(7) : std::string_view{};
+  unsigned key = 0;
+  std::int64_t iat_s = 0;
   Host& host = *hosts_[link.host];
-  const auto had = host.tokens.find({link.credential, iat_s});
-  if (had == host.tokens.end()) {
+  const auto had = host.tokens.find(token);
+  if (had == host.tokens.end() || !provider_token_origin(token, key, iat_s)) {
     verdicts_.say(7, "a provider token that was never made");
     return;
   }
   const std::int64_t encoded = std::max(encoded_from, had->second.first);
   if (draw_.menu[static_cast<std::size_t>(Kind::clock_steps)] == 0) {
-    provider_tokens_.used(link.number, link.credential, iat_s, encoded, had->second.second + (encoded - had->second.first));
+    provider_tokens_.used(link.number, key, iat_s, encoded, had->second.second + (encoded - had->second.first));
   }
+  if (wants_tokens(link.credential)) judge_refusal(link, reply.reason);
 }
 
 }  // namespace tocsin::sim

@@ -128,6 +128,10 @@ class ProviderTokenRule {
  public:
   explicit ProviderTokenRule(Verdicts& verdicts) : verdicts_(verdicts) {}
   void used(unsigned connection, std::uint32_t key, std::int64_t iat_s, std::int64_t encoded_mono_ns, std::int64_t age_ns);
+  // The gateway, which verifies tokens as APNs does, refused a request for the sake of its token, and nothing else was the cause.
+  void refused(unsigned connection, std::string_view reason) {
+    verdicts_.say(7, "connection " + std::to_string(connection) + " was answered " + std::string(reason));
+  }
 
  private:
   struct Use {

@@ -511,6 +511,7 @@ TEST(Scenario, TheWallClockStepsBackAnHour) {
   spec.template_index = 3;
   spec.deadline_ns = 30 * kSec;
   scene.push_many(20, spec);
+  scene.world.run_for(kSec);
   scene.world.step_wall_clock(-3600 * kSec);
   scene.push_many(20, spec);
   scene.world.run_for(5 * kSec);
@@ -519,6 +520,27 @@ TEST(Scenario, TheWallClockStepsBackAnHour) {
   scene.push_many(20, spec);
   ASSERT_TRUE(scene.all_end());
   EXPECT_EQ(scene.world.of(End::accepted), 60u) << "neither deadlines nor tokens hang on the wall clock alone";
+}
+
+TEST(Scenario, AClockThatWasAnHourAheadIsSetAndItsCredentialResumed) {
+  Draw draw = quiet();
+  draw.credentials = 2;
+  draw.provider_tokens = true;
+  draw.menu[static_cast<std::size_t>(Kind::clock_steps)] = 1;  // says that what the gateway refuses may be the clock's fault
+  Scene scene(draw);
+  Spec spec = spec_of();
+  spec.credential = 1;
+  spec.template_index = 3;
+  scene.world.step_wall_clock(3600 * kSec);
+  scene.push_many(20, spec);
+  ASSERT_TRUE(scene.all_end(30 * kSec));
+  EXPECT_EQ(scene.world.of(End::accepted), 0u) << "APNs takes no token of the future";
+  EXPECT_EQ(scene.world.marked(Mark::credential_stopped), 1u);
+  scene.world.step_wall_clock(-3600 * kSec);
+  scene.world.control(EventKind::credential_resumed, 1);
+  scene.push_many(20, spec);
+  ASSERT_TRUE(scene.all_end(30 * kSec));
+  EXPECT_EQ(scene.world.of(End::accepted), 20u) << "what was made by the wrong clock is not used again";
 }
 
 TEST(Scenario, ADeadPeerIsFoundWithinTenSeconds) {

@@ -28,20 +28,6 @@ std::string World::mdm_topic(std::uint32_t credential) {
 
 std::string World::pool_token(std::uint64_t number) { return token_bytes(number); }
 
-// The gateway of a simulation does not verify signatures: who made a token and when is all that the rules are about.
-std::string World::provider_token(std::uint32_t credential, std::int64_t iat_s) const {
-  return "token." + std::to_string(credential) + "." + std::to_string(iat_s);
-}
-
-std::int64_t World::iat_of(std::string_view authorization) {
-  const std::size_t dot = authorization.rfind('.');
-  std::int64_t iat_s = 0;
-  if (dot != std::string_view::npos) {
-    for (const char c : authorization.substr(dot + 1)) iat_s = iat_s * 10 + (c - '0');
-  }
-  return iat_s;
-}
-
 World::World(const Draw& draw, bool trace, std::span<const std::uint8_t> choices)
     : draw_(draw), chance_(base::mix64(draw.seed), choices), tracing_(trace) {
   budget_connections_ = draw.budget_connections;
@@ -151,13 +137,29 @@ void World::control(dispatch::EventKind kind, std::uint32_t index, std::int64_t 
   tell_all(event);
 }
 
-// By another version of the same kind, as at a renewal.
+std::vector<std::string> World::topics_of_credential(std::uint32_t index) const {
+  std::vector<std::string> topics;
+  for (unsigned t = 0; t < draw_.topics; ++t) topics.push_back("com.example.c" + std::to_string(index) + ".t" + std::to_string(t));
+  return topics;
+}
+
+// The gateway learns of a provider's keys when the account gets them: before they are used.
+void World::register_key(std::uint32_t index, unsigned key) {
+  const unsigned number = index * kKeysPerCredential + key % kKeysPerCredential;
+  keys_[credentials_[index].get()] = number;
+  if (wants_tokens(index)) gateway_config_->provider_keys.try_emplace(provider_key_id(number), provider_trust(number, topics_of_credential(index)));
+}
+
+// By another version of the same kind, as at a renewal, or with another provider key.
 void World::replace(std::uint32_t index) {
   dispatch::Event event;
   event.kind = dispatch::EventKind::credential_replaced;
   event.index = index;
   event.credential = std::make_shared<const dispatch::CredentialConfig>(credential_config(index, false));
+  const unsigned key = keys_.at(credentials_[index].get()) + (chance_.chance(0.5) ? 1 : 0);
   credentials_[index] = event.credential;
+  versions_.push_back(event.credential);
+  register_key(index, key);
   tell_all(event);
 }
 
@@ -191,6 +193,11 @@ void World::start() {
       verdicts_.say(0, "the drawn script does not parse: " + parsed.error().message);
     }
   }
+  for (std::uint32_t c = 0; c < draw_.credentials; ++c) {
+    credentials_.push_back(std::make_shared<const dispatch::CredentialConfig>(credential_config(c, chance_.chance(draw_.give_up))));
+    versions_.push_back(credentials_.back());
+    register_key(c, 0);
+  }
   service_ = std::make_unique<mock::Service>(gateway_config_, std::move(script), http2, draw_.seed);
 
   for (unsigned i = 0; i < draw_.shards; ++i) {
@@ -214,16 +221,14 @@ void World::start() {
     dispatch::Event event;
     event.kind = dispatch::EventKind::credential_added;
     event.index = c;
-    event.credential =
-        std::make_shared<const dispatch::CredentialConfig>(credential_config(c, chance_.chance(draw_.give_up)));
-    credentials_.push_back(event.credential);
+    event.credential = credentials_[c];
     removed_.push_back(false);
     tell_all(event);
     templates_of_.emplace_back();
     for (unsigned t = 0; t < draw_.topics; ++t) {
       for (const PayloadForm form : {PayloadForm::fixed, PayloadForm::own, PayloadForm::with_part}) {
         auto made = std::make_shared<dispatch::TemplateConfig>();
-        made->options.topic = "com.example.c" + std::to_string(c) + ".t" + std::to_string(t);
+        made->options.topic = topics_of_credential(c)[t];
         made->options.form = form;
         made->options.coalesce = chance_.chance(draw_.coalesce);
         if (form == PayloadForm::with_part) {
@@ -242,8 +247,9 @@ void World::start() {
       }
     }
   }
-  // And an MDM wake-up each: one per device, whatever else it carries.
+  // And an MDM wake-up each: one per device, whatever else it carries; never with a provider token alone.
   for (std::uint32_t c = 0; c < draw_.credentials; ++c) {
+    if (wants_tokens(c)) continue;
     auto made = std::make_shared<dispatch::TemplateConfig>();
     made->options.topic = mdm_topic(c);
     made->options.push_type = PushType::mdm;
@@ -333,6 +339,11 @@ void World::step(Host& host) {
   ++steps_;
   std::vector<dispatch::Event> events;
   events.swap(host.events);
+  for (const dispatch::Event& event : events) {
+    if (event.kind == dispatch::EventKind::credential_added || event.kind == dispatch::EventKind::credential_replaced) {
+      host.keys[event.index] = keys_.at(event.credential.get());
+    }
+  }
   std::deque<std::string> held;
   held.swap(host.held);
   std::vector<dispatch::PushRecord> pushes;

@@ -25,6 +25,7 @@
 #include "handshake.h"
 #include "mock/conversation.h"
 #include "oracles.h"
+#include "provider.h"
 
 namespace tocsin::sim {
 
@@ -165,7 +166,8 @@ class World {
     bool stopping = false;
     bool rested = false;
     std::int64_t stop_at = 0, stop_deadline = 0, rest_at = 0;
-    std::map<std::pair<std::uint32_t, std::int64_t>, std::pair<std::int64_t, std::int64_t>> tokens;  // age when had
+    std::map<std::uint32_t, unsigned> keys;  // the provider key of the version that the shard has, by credential
+    std::map<std::string, std::pair<std::int64_t, std::int64_t>, std::less<>> tokens;  // when had, and their age then
   };
   struct Pushed {
     Spec spec;
@@ -201,8 +203,10 @@ class World {
   void note(const std::string& line);
   void count(Kind kind) { ++faults_[static_cast<std::size_t>(kind)]; }
   bool happens(Kind kind, double scale = 1);
-  std::string provider_token(std::uint32_t credential, std::int64_t iat_s) const;
-  static std::int64_t iat_of(std::string_view authorization);
+  // Its connections have nothing but a provider token.
+  bool wants_tokens(std::uint32_t credential) const { return credentials_[credential]->provider_tokens && !draw_.provider_certificate; }
+  void register_key(std::uint32_t index, unsigned key);
+  std::vector<std::string> topics_of_credential(std::uint32_t index) const;
   static std::string mdm_topic(std::uint32_t credential);
   static std::string pool_token(std::uint64_t number);
   std::string key_of(const Pushed& pushed) const;
@@ -227,6 +231,7 @@ class World {
   void silence(Link& link);
   void close(Host& host, Link& link);
   Link* any_link();
+  void judge_refusal(const Link& link, Reason reason);
   void see_request(const mock::Peer& peer, const h2::ServerRequest& request, const mock::Reply& reply);
   void look_for_dead_peers();
 
@@ -252,7 +257,9 @@ class World {
   std::map<unsigned, Link*> by_connection_;  // the gateway's ordinal
   std::shared_ptr<mock::GatewayConfig> gateway_config_;
   std::unique_ptr<mock::Service> service_;
-  std::vector<std::shared_ptr<const dispatch::CredentialConfig>> credentials_;
+  std::vector<std::shared_ptr<const dispatch::CredentialConfig>> credentials_;  // the last version of each
+  std::vector<std::shared_ptr<const dispatch::CredentialConfig>> versions_;     // all, so that keys_ may name them
+  std::map<const dispatch::CredentialConfig*, unsigned> keys_;                  // the provider key of a version
   std::vector<bool> removed_;
   std::vector<std::shared_ptr<dispatch::TemplateConfig>> templates_;
   std::vector<std::vector<std::uint32_t>> templates_of_;  // by credential

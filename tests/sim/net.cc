@@ -5,6 +5,7 @@
 #include <cstring>
 #include <utility>
 
+#include "apns/reasons.h"
 #include "base/hex.h"
 #include "world.h"
 
@@ -14,8 +15,11 @@ namespace {
 constexpr std::uint8_t kHeadersFrame = 1;
 constexpr std::uint8_t kDataFrame = 0;
 constexpr std::uint8_t kResetFrame = 3;
+constexpr std::uint8_t kSettingsFrame = 4;
+constexpr std::uint8_t kPingFrame = 6;
 constexpr std::uint8_t kGoawayFrame = 7;
 constexpr std::uint8_t kEndStream = 1;
+constexpr std::uint8_t kAck = 1;
 
 base::Address address_of(std::size_t number) {
   base::Address address;
@@ -94,6 +98,7 @@ void World::resolve(Host& host, const dispatch::Action& action) {
   link.handle = action.handle;
   link.credential = action.credential;
   link.host = host.number;
+  link.version = host.versions[action.credential];
   link.latency = draw_.latency_ns / 2 + static_cast<std::int64_t>(chance_.below(static_cast<std::uint64_t>(draw_.latency_ns)));
   if (!host.links.try_emplace(action.handle, &link).second) verdicts_.say(9, "a handle is used for two connections");
   link.port = action.port;
@@ -190,9 +195,14 @@ void World::send(Host& host, Link& link, base::ByteView bytes) {
     std::string copy(base::as_text(bytes.first(taken)));
     if (link.tunnelled) {
       link.client_tap.feed(base::as_bytes(copy), [&](const FrameTap::Head& head) {
-        if (head.type == kResetFrame) link.open_streams.erase(head.id);
+        if (head.type == kResetFrame) {
+          link.open_streams.erase(head.id);
+          first_answer_.ended(link.number, head.id);
+        }
         if (head.type != kHeadersFrame) return;
         link.open_streams.insert(head.id);
+        if (credentials_[link.credential]->provider_tokens) first_answer_.started(link.number, head.id);
+        version_rule_.started({host.number, link.credential}, link.number, link.encoded_from);
         link.started_from[head.id] = link.encoded_from;
         after_goaway_.started(link.number, head.id, link.encoded_from);
         if (link.silent) dead_peer_.died(link.number, now_);
@@ -310,9 +320,7 @@ void World::deliver(Link& link, std::string bytes, bool of_proxy) {
       if (!link.passes() || link.close_asked) return;
       if (!of_proxy) {
         link.server_tap.feed(base::as_bytes(piece), [&](const FrameTap::Head& head) {
-          if (head.type == kGoawayFrame) after_goaway_.read(link.number, now_ + kMs);
-          const bool ends = (head.type == kHeadersFrame || head.type == kDataFrame) && (head.flags & kEndStream) != 0;
-          if (ends || head.type == kResetFrame) link.open_streams.erase(head.id);
+          read_frame(link, head);
         });
       }
       Host& host = *hosts_[link.host];
@@ -329,6 +337,35 @@ void World::deliver(Link& link, std::string bytes, bool of_proxy) {
     if (chance_.chance(0.5)) link.to_client += kMs / 2;  // in another step
   }
   hand_over(std::move(bytes));
+}
+
+// A frame of the gateway's, as it is handed over.
+void World::read_frame(Link& link, const FrameTap::Head& head) {
+  if (head.type == kSettingsFrame) link.settled = true;
+  if (head.type == kGoawayFrame) {
+    link.going_away = true;
+    after_goaway_.read(link.number, now_ + kMs);
+  }
+  if (head.type == kHeadersFrame && link.shows_nothing.count(head.id) == 0) first_answer_.shown(link.number);
+  const bool ends = (head.type == kHeadersFrame || head.type == kDataFrame) && (head.flags & kEndStream) != 0;
+  if (ends || head.type == kResetFrame) {
+    link.open_streams.erase(head.id);
+    first_answer_.ended(link.number, head.id);
+  }
+  const bool answers = head.type == kHeadersFrame || (head.type == kPingFrame && (head.flags & kAck) != 0);
+  if (answers && link.version == hosts_[link.host]->versions[link.credential]) {
+    version_rule_.answered({link.host, link.credential}, link.number, now_);
+  }
+}
+
+void World::version_changed(Host& host, std::uint32_t credential) {
+  if (removed_[credential]) return;
+  ++host.versions[credential];
+  std::set<unsigned> older;
+  for (const auto& [handle, link] : host.links) {
+    if (link->credential == credential && link->settled && !link->going_away && !link->close_asked) older.insert(link->number);
+  }
+  version_rule_.changed({host.number, credential}, std::move(older));
 }
 
 void World::tell_link(Link& link, dispatch::EventKind kind, std::int64_t result, std::string_view text) {
@@ -401,6 +438,10 @@ void World::look_for_dead_peers() {
         return !link.gone && !link.close_asked && link.silent && !link.open_streams.empty();
       },
       this);
+  version_rule_.look(now_, [this](unsigned connection) {
+    const Link& link = *links_[connection - 1];
+    return link.passes() && !link.close_asked && !link.ended && link.stalled_until <= now_ && link.open_streams.empty();
+  });
   if (pending() != 0 || faults_on_) at(now_ + kSec, [this] { look_for_dead_peers(); });
 }
 
@@ -474,8 +515,10 @@ void World::see_request(const mock::Peer& peer, const h2::ServerRequest& request
   if (calm_) {
     fairness_.served({link.credential * 16 + link.host, topic_of(pushed.spec.template_index)}, first && !pushed.ended);
   }
-  const bool wants_token = credentials_[link.credential]->provider_tokens;
-  if (!wants_token) return;
+  if (!credentials_[link.credential]->provider_tokens) return;
+  if (reply.status != 200 && apns::rule_for(reply.status, reply.reason).scope == apns::Scope::credential) {
+    link.shows_nothing.insert(static_cast<std::uint32_t>(request.stream_id));
+  }
   const std::string_view token = authorization.starts_with("bearer ") ? authorization.substr(7) : std::string_view{};
   unsigned key = 0;
   std::int64_t iat_s = 0;

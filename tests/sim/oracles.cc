@@ -210,6 +210,48 @@ void Supersession::superseded(std::uint64_t id, const std::string& key, std::uin
   verdicts_.say(16, push_name(id) + " was superseded by " + std::to_string(by) + ", which is no newer one of its key");
 }
 
+void FirstAnswer::started(unsigned connection, std::uint32_t stream) {
+  State& state = open_[connection];
+  if (state.shown) return;
+  state.streams.insert(stream);
+  if (state.streams.size() < 2) return;
+  verdicts_.say(17, "connection " + std::to_string(connection) + " has " + std::to_string(state.streams.size()) +
+                        " requests on their way, and no answer has shown that its provider token is taken");
+}
+
+void FirstAnswer::ended(unsigned connection, std::uint32_t stream) {
+  if (const auto found = open_.find(connection); found != open_.end()) found->second.streams.erase(stream);
+}
+
+void VersionRule::answered(const Owner& owner, unsigned connection, std::int64_t at) {
+  const auto found = owners_.find(owner);
+  if (found == owners_.end() || found->second.since != base::kNever) return;
+  State& state = found->second;
+  state.newer.insert(connection);
+  if (state.newer.size() >= state.older.size()) state.since = at;
+}
+
+void VersionRule::started(const Owner& owner, unsigned connection, std::int64_t encoded_from) {
+  const auto found = owners_.find(owner);
+  if (found == owners_.end() || found->second.since == base::kNever || found->second.older.count(connection) == 0 ||
+      encoded_from <= found->second.since + kReadWithinNs) {
+    return;
+  }
+  verdicts_.say(18, "connection " + std::to_string(connection) + " of an older version took a push " +
+                        in_ms(encoded_from - found->second.since) + " after its place was taken");
+}
+
+void VersionRule::look_at(State& state, unsigned connection, std::int64_t now, bool idle) {
+  if (!idle) {
+    state.idle.erase(connection);
+    return;
+  }
+  const std::int64_t since = state.idle.try_emplace(connection, now).first->second;
+  if (now - since <= kClosedWithinNs) return;
+  verdicts_.say(18, "connection " + std::to_string(connection) + " of an older version has nothing in flight since " +
+                        in_ms(now - since) + ", its place is taken, and it is still open");
+}
+
 void RateRule::sent(std::int64_t at, const char* what) {
   recent_.push_back(at);
   while (recent_.front() <= at - base::kSecond) recent_.pop_front();

@@ -274,6 +274,55 @@ class Supersession {
   Verdicts& verdicts_;
 };
 
+// 17: a connection with a provider token has one request at a time on its way until an answer has shown that the token is taken.
+class FirstAnswer {
+ public:
+  explicit FirstAnswer(Verdicts& verdicts) : verdicts_(verdicts) {}
+  void started(unsigned connection, std::uint32_t stream);
+  void ended(unsigned connection, std::uint32_t stream);  // and nothing was shown by it
+  void shown(unsigned connection) { open_.insert_or_assign(connection, State{true, {}}); }
+
+ private:
+  struct State {
+    bool shown = false;
+    std::set<std::uint32_t> streams;
+  };
+  Verdicts& verdicts_;
+  std::map<unsigned, State> open_;
+};
+
+// 18: once as many connections of a credential's new version have answered as there were older ones, none of those takes a
+// new push, and each is closed when nothing is in flight on it.
+class VersionRule {
+ public:
+  explicit VersionRule(Verdicts& verdicts) : verdicts_(verdicts) {}
+  using Owner = std::pair<unsigned, std::uint32_t>;  // shard, credential
+  // Another version; these are open.
+  void changed(const Owner& owner, std::set<unsigned> older) { owners_[owner] = {std::move(older), {}, base::kNever, {}}; }
+  void answered(const Owner& owner, unsigned connection, std::int64_t at);  // one of the new version
+  void started(const Owner& owner, unsigned connection, std::int64_t encoded_from);
+  template <class F>
+  void look(std::int64_t now, F&& is_idle) {
+    for (auto& [owner, state] : owners_) {
+      if (state.since == base::kNever) continue;
+      for (const unsigned connection : state.older) look_at(state, connection, now, is_idle(connection));
+    }
+  }
+  static constexpr std::int64_t kReadWithinNs = base::kMillisecond;  // from what came to what is written thereafter
+  static constexpr std::int64_t kClosedWithinNs = 4 * base::kSecond;
+
+ private:
+  struct State {
+    std::set<unsigned> older;
+    std::set<unsigned> newer;                // that answered
+    std::int64_t since = base::kNever;       // when they were as many
+    std::map<unsigned, std::int64_t> idle;   // since when
+  };
+  void look_at(State& state, unsigned connection, std::int64_t now, bool idle);
+  Verdicts& verdicts_;
+  std::map<Owner, State> owners_;
+};
+
 std::uint64_t hash_bytes(base::ByteView bytes);
 
 }  // namespace tocsin::sim

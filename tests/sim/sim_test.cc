@@ -248,6 +248,44 @@ TEST(Oracle, BoundsBuffersFairnessDrainExpiryRateAndDeadPeers) {
   EXPECT_TRUE(complains(dead, 15));
 }
 
+TEST(Oracle, FirstAnswerAndVersions) {
+  for (const int bad : {0, 1, 2}) {
+    Verdicts verdicts;
+    FirstAnswer oracle(verdicts);
+    oracle.started(1, 1);
+    oracle.started(2, 1);
+    oracle.ended(1, 1);
+    oracle.started(1, 3);
+    if (bad == 1) oracle.started(1, 5);
+    oracle.shown(1);
+    oracle.started(1, 7);
+    oracle.started(1, 9);
+    if (bad == 2) oracle.started(2, 3);
+    EXPECT_EQ(complains(verdicts, 17), bad != 0) << bad;
+  }
+  for (const int bad : {0, 1, 2}) {
+    Verdicts verdicts;
+    VersionRule oracle(verdicts);
+    const VersionRule::Owner owner{0, 0};
+    oracle.changed(owner, {1, 2});
+    oracle.answered(owner, 3, kSec);
+    oracle.started(owner, 1, 2 * kSec);  // one for one: the other has gone
+    oracle.answered(owner, 3, 2 * kSec);
+    oracle.answered(owner, 4, 3 * kSec);
+    oracle.started(owner, 1, 3 * kSec);  // was on its way
+    oracle.started({0, 1}, 1, 4 * kSec);
+    oracle.started({1, 0}, 1, 4 * kSec);
+    oracle.started(owner, 3, 4 * kSec);
+    if (bad == 1) oracle.started(owner, 1, 4 * kSec);
+    oracle.look(5 * kSec, [](unsigned connection) { return connection == 2; });
+    oracle.look(6 * kSec, [&](unsigned connection) { return connection == 2 && bad == 2; });
+    oracle.look(5 * kSec + VersionRule::kClosedWithinNs, [](unsigned connection) { return connection == 2; });
+    EXPECT_TRUE(verdicts.good() || bad == 1);
+    oracle.look(6 * kSec + VersionRule::kClosedWithinNs, [](unsigned connection) { return connection == 2; });
+    EXPECT_EQ(complains(verdicts, 18), bad != 0) << bad;
+  }
+}
+
 // --- Scenarios
 
 Draw quiet() {
@@ -714,6 +752,49 @@ TEST(Scenario, AnOldProviderTokenDoesNotHoldALoneConnectionUp) {
     ASSERT_TRUE(scene.all_end(30 * kSec)) << "minute " << minute;
   }
   EXPECT_EQ(scene.world.of(End::accepted), 21u);
+}
+
+TEST(Scenario, OneRequestShowsThatAProviderTokenIsTaken) {
+  Draw draw = quiet();
+  draw.credentials = 2;
+  draw.provider_tokens = draw.provider_certificate = true;  // so that the server's SETTINGS allow more than one stream at once
+  draw.latency_ns = 50 * kMs;
+  Scene scene(draw);
+  Spec spec = spec_of();
+  spec.credential = 1;
+  spec.template_index = 3;
+  scene.push_many(100, spec);
+  std::uint64_t before = 0;
+  ASSERT_TRUE(scene.world.run_until(
+      [&] {
+        if (scene.world.of(End::accepted) == 0) before = std::max(before, scene.world.counters().in_flight);
+        return scene.world.of(End::accepted) != 0;
+      },
+      10 * kSec));
+  EXPECT_LE(before, 2u) << "one for each of two connections";
+  ASSERT_TRUE(scene.all_end());
+  EXPECT_EQ(scene.world.of(End::accepted), 100u);
+}
+
+TEST(Scenario, TheOldVersionGoesOnceTheNewOneAnswers) {
+  for (const bool many : {false, true}) {
+    Draw draw = quiet();
+    draw.credential_connections = many ? 3 : 1;
+    draw.streams_max = draw.peer_streams = 10;
+    Scene scene(draw);
+    scene.push_many(300);
+    ASSERT_TRUE(scene.all_end());
+    const std::uint64_t dials = scene.world.dials();
+    scene.world.replace(0);
+    scene.world.run_for(10 * kSec);
+    EXPECT_LE(scene.world.dials(), 2 * dials) << "one for one";
+    EXPECT_LE(scene.world.counters().connections_opened, 2 * dials);
+    scene.push_many(300);
+    ASSERT_TRUE(scene.all_end());
+    scene.world.run_for(10 * kSec);
+    EXPECT_EQ(scene.world.of(End::accepted), 600u);
+    EXPECT_EQ(scene.world.processed(), 600u);
+  }
 }
 
 TEST(Scenario, RollingKeepsWhatIsInFlight) {

@@ -343,6 +343,9 @@ void World::step(Host& host) {
     if (event.kind == dispatch::EventKind::credential_added || event.kind == dispatch::EventKind::credential_replaced) {
       host.keys[event.index] = keys_.at(event.credential.get());
     }
+    if (event.kind == dispatch::EventKind::credential_replaced || event.kind == dispatch::EventKind::credential_rolled) {
+      version_changed(host, event.index);
+    }
   }
   std::deque<std::string> held;
   held.swap(host.held);

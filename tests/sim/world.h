@@ -144,6 +144,10 @@ class World {
     std::map<std::uint32_t, std::int64_t> started_from;  // by stream: encoded_from of its HEADERS
     std::int64_t timer_at = base::kNever;
     std::set<std::uint32_t> open_streams;  // as the client sees them
+    std::set<std::uint32_t> shows_nothing; // streams whose answer says nothing of the way: it is about the credential
+    unsigned version = 0;                  // of its credential
+    bool settled = false;                  // the server's SETTINGS were handed over
+    bool going_away = false;               // and its GOAWAY
     bool greeted = false;              // the handshake is over
     std::string hello;
     FrameTap client_tap{kHelloBytes + 24};
@@ -166,6 +170,7 @@ class World {
     bool stopping = false;
     bool rested = false;
     std::int64_t stop_at = 0, stop_deadline = 0, rest_at = 0;
+    std::map<std::uint32_t, unsigned> versions;  // that the shard has, by credential
     std::map<std::uint32_t, unsigned> keys;  // the provider key of the version that the shard has, by credential
     std::map<std::string, std::pair<std::int64_t, std::int64_t>, std::less<>> tokens;  // when had, and their age then
   };
@@ -232,8 +237,10 @@ class World {
   void close(Host& host, Link& link);
   Link* any_link();
   void judge_refusal(const Link& link, Reason reason);
+  void version_changed(Host& host, std::uint32_t credential);
   void see_request(const mock::Peer& peer, const h2::ServerRequest& request, const mock::Reply& reply);
   void look_for_dead_peers();
+  void read_frame(Link& link, const FrameTap::Head& head);
 
   const Draw draw_;
   Chance chance_;
@@ -299,6 +306,8 @@ class World {
   Expiry expiry_{verdicts_};
   DeadPeer dead_peer_{verdicts_};
   Supersession supersession_{verdicts_};
+  FirstAnswer first_answer_{verdicts_};
+  VersionRule version_rule_{verdicts_};
 };
 
 }  // namespace tocsin::sim

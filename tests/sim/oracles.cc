@@ -252,6 +252,21 @@ void VersionRule::look_at(State& state, unsigned connection, std::int64_t now, b
                         in_ms(now - since) + ", its place is taken, and it is still open");
 }
 
+void NoSpin::stepped(unsigned shard, std::int64_t at, bool given, bool done) {
+  Shard& one = shards_[shard];
+  if (!given && !done) count(one.fruitless, at, kMomentNs, kFruitlessMost, shard, "steps that it asked for and did nothing in");
+  if (!given) count(one.unasked, at, base::kSecond, kUnaskedMost, shard, "steps that it asked for");
+  count(one.all, at, base::kSecond, kStepsMost, shard, "steps");
+}
+
+void NoSpin::count(Times& times, std::int64_t at, std::int64_t within, std::size_t most, unsigned shard, const char* what) {
+  times.push_back(at);
+  while (times.front() <= at - within) times.pop_front();
+  if (times.size() <= most) return;
+  verdicts_.say(19, "shard " + std::to_string(shard) + " took " + std::to_string(times.size()) + " " + what + " within " + in_ms(within));
+  times.clear();
+}
+
 void RateRule::sent(std::int64_t at, const char* what) {
   recent_.push_back(at);
   while (recent_.front() <= at - base::kSecond) recent_.pop_front();

@@ -323,6 +323,29 @@ class VersionRule {
   std::map<Owner, State> owners_;
 };
 
+// 19: a shard does not spin: the steps that it asks for itself and does nothing in are few within any moment, and those it
+// asks for, and all of them, are not without number within any second.
+class NoSpin {
+ public:
+  explicit NoSpin(Verdicts& verdicts) : verdicts_(verdicts) {}
+  // given: the step had events or pushes. done: it wanted, told or ended something.
+  void stepped(unsigned shard, std::int64_t at, bool given, bool done);
+  // Deadlines are noted early now and then, and each of a few credentials may look for a place of its own every 10 ms.
+  static constexpr std::int64_t kMomentNs = 10 * base::kMillisecond;
+  static constexpr std::size_t kFruitlessMost = 10;
+  static constexpr std::size_t kUnaskedMost = 800;
+  static constexpr std::size_t kStepsMost = 4000;  // what a full pool of pushes and twenty connections come to is a third of it
+
+ private:
+  using Times = std::deque<std::int64_t>;
+  struct Shard {
+    Times fruitless, unasked, all;
+  };
+  void count(Times& times, std::int64_t at, std::int64_t within, std::size_t most, unsigned shard, const char* what);
+  Verdicts& verdicts_;
+  std::map<unsigned, Shard> shards_;
+};
+
 std::uint64_t hash_bytes(base::ByteView bytes);
 
 }  // namespace tocsin::sim

@@ -286,6 +286,24 @@ TEST(Oracle, FirstAnswerAndVersions) {
   }
 }
 
+TEST(Oracle, Spin) {
+  for (const int bad : {0, 1, 2, 3}) {
+    Verdicts verdicts;
+    NoSpin oracle(verdicts);
+    for (std::int64_t i = 0; i < 1000; ++i) {
+      oracle.stepped(0, i * kMs, true, true);
+      oracle.stepped(0, i * kMs, true, false);
+      if (i % 2 == 0) oracle.stepped(0, i * kMs, false, true);
+      if (i % 4 == 0) oracle.stepped(0, i * kMs, false, false);
+      oracle.stepped(1, i * kMs, true, true);
+    }
+    for (std::size_t i = 0; bad == 1 && i < NoSpin::kFruitlessMost; ++i) oracle.stepped(0, 999 * kMs, false, false);
+    for (int i = 0; bad == 2 && i < 100; ++i) oracle.stepped(0, 999 * kMs, false, true);
+    for (int i = 0; bad == 3 && i < 1500; ++i) oracle.stepped(0, 999 * kMs, true, true);
+    EXPECT_EQ(complains(verdicts, 19), bad != 0) << bad;
+  }
+}
+
 // --- Scenarios
 
 Draw quiet() {

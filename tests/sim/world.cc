@@ -359,6 +359,8 @@ void World::step(Host& host) {
   host.ids.clear();
 
   const dispatch::Output& out = host.out;
+  no_spin_.stepped(host.number, now_, !events.empty() || !pushes.empty(),
+                   !out.actions.empty() || !out.outcomes.empty() || !out.wants.empty() || !out.statuses.empty());
   for (const dispatch::Action& action : out.actions) {
     mix(static_cast<std::uint64_t>(action.kind) << 56 ^ action.handle ^ hash_bytes(action.bytes));
     perform(host, action);

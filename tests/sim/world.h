@@ -308,6 +308,7 @@ class World {
   Supersession supersession_{verdicts_};
   FirstAnswer first_answer_{verdicts_};
   VersionRule version_rule_{verdicts_};
+  NoSpin no_spin_{verdicts_};
 };
 
 }  // namespace tocsin::sim

@@ -140,6 +140,7 @@ void World::resolve(Host& host, const dispatch::Action& action) {
 
 void World::dial(Host& host, Link& link, const dispatch::Action& action) {
   const std::size_t number = static_cast<std::size_t>(action.address.storage[7]) - 1;
+  if (script_zero_ == 0) script_zero_ = now_;
   link.faults = service_->on_connect(true_clock());
   const std::int64_t takes = link.latency + static_cast<std::int64_t>(chance_.below(3000)) * 1000;
   const bool proxied = !credentials_[link.credential]->proxy_host.empty();

@@ -346,6 +346,18 @@ class NoSpin {
   std::map<unsigned, Shard> shards_;
 };
 
+// 20: after the faults every push ends within a bound, and what is pushed then is accepted.
+class Liveness {
+ public:
+  explicit Liveness(Verdicts& verdicts) : verdicts_(verdicts) {}
+  void waits(std::uint64_t id, std::uint32_t credential, std::int64_t for_ns, std::int64_t bound);
+  // excused: the gateway's script may yet refuse one.
+  void came_through(std::uint64_t id, End end, bool excused);
+
+ private:
+  Verdicts& verdicts_;
+};
+
 std::uint64_t hash_bytes(base::ByteView bytes);
 
 }  // namespace tocsin::sim

@@ -164,7 +164,7 @@ void World::replace(std::uint32_t index) {
 }
 
 void World::set_rate(dispatch::Pace pace, std::uint32_t index, double rate) {
-  buckets_[{static_cast<int>(pace), index}] = {rate, 1, now_};
+  buckets_[{static_cast<int>(pace), index}].set(rate, now_);
   dispatch::Event event;
   event.kind = dispatch::EventKind::pace_changed;
   event.pace = pace;
@@ -434,49 +434,17 @@ std::string World::key_of(const Pushed& pushed) const {
 }
 
 void World::grant(Host& host, const dispatch::Want& want) {
-  Bucket& bucket = buckets_[{static_cast<int>(want.pace), want.index}];
+  const engine::Lease lease = buckets_[{static_cast<int>(want.pace), want.index}].take(want.count, now_, chance_.unit());
   dispatch::Event& event = tell(host, dispatch::EventKind::granted);
   event.pace = want.pace;
   event.index = want.index;
-  if (bucket.rate <= 0) {
-    event.result = want.count;
-    return;
-  }
-  bucket.tokens = std::min(bucket.tokens + static_cast<double>(now_ - bucket.filled) * bucket.rate / 1e9, std::max(1.0, bucket.rate * 0.05));
-  bucket.filled = now_;
-  const auto count = std::min<std::int64_t>(want.count, static_cast<std::int64_t>(bucket.tokens));
-  bucket.tokens -= static_cast<double>(count);
-  event.result = count;
-  event.deadline_mono_ns = now_ + static_cast<std::int64_t>(chance_.below(10 * kMs)) + kMs;
+  event.result = lease.count;
+  event.deadline_mono_ns = lease.again_mono_ns;
 }
 
 void World::outage(std::int64_t ns) {
   outage_until_ = now_ + ns;
   mass_death(chance_.chance(0.5));
-}
-
-void World::heal() {
-  faults_on_ = false;
-  drift_ = 0;
-  outage_until_ = 0;
-  for (std::int64_t& until : dead_address_until_) until = 0;
-  for (auto& link : links_) {
-    link->stalled_until = 0;
-    if (!link->gone && (link->silent || link->accept_hangs)) break_link(*link, "healed: the wire is new");
-  }
-  for (auto& [key, bucket] : buckets_) {
-    if (bucket.rate > 0) set_rate(static_cast<dispatch::Pace>(key.first), key.second, 0);
-  }
-  for (std::uint32_t c = 0; c < credentials_.size(); ++c) control(dispatch::EventKind::credential_resumed, c);
-  for (std::uint32_t g = 0; g < groups_ + group_base_; ++g) control(dispatch::EventKind::group_resumed, g);
-}
-
-// An answer that was on its way may yet pause or stop a credential after all is healed; its owner looks again.
-void World::resume_now_and_then() {
-  at(now_ + 60 * kSec, [this] {
-    for (std::uint32_t c = 0; c < credentials_.size(); ++c) control(dispatch::EventKind::credential_resumed, c);
-    if (pending() != 0) resume_now_and_then();
-  });
 }
 
 void World::stop(std::int64_t grace_ns) {
@@ -531,18 +499,7 @@ Report World::run() {
     faults_on_ = false;
     outage_until_ = 0;
   } else if (verdicts_.good()) {
-    heal();
-    resume_now_and_then();
-    const bool all = run_until([this] { return pending() == 0; }, 2 * 3600 * kSec);
-    if (!all && verdicts_.good()) {
-      verdicts_.say(1, std::to_string(pending()) + " pushes never ended, though all is healed");
-      for (const auto& [id, pushed] : pushes_) {
-        if (!pushed.ended) {
-          verdicts_.say(1, "push " + std::to_string(id) + " of credential " + std::to_string(pushed.spec.credential));
-          break;
-        }
-      }
-    }
+    live();
   }
   if (verdicts_.good()) finish();
   return report();

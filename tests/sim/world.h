@@ -22,6 +22,7 @@
 
 #include "dispatch/shard.h"
 #include "draw.h"
+#include "engine/rate.h"
 #include "handshake.h"
 #include "mock/conversation.h"
 #include "oracles.h"
@@ -184,11 +185,6 @@ class World {
     bool ended = false;
     Outcome outcome;
   };
-  struct Bucket {
-    double rate = 0;
-    double tokens = 0;
-    std::int64_t filled = 0;
-  };
   using Call = std::function<void()>;
 
   // --- world.cc: time, hosts, the client's calls
@@ -199,7 +195,6 @@ class World {
   void wake(Host& host);
   void step(Host& host);
   void take_outcome(Host& host, const Outcome& outcome);
-  void resume_now_and_then();
   void grant(Host& host, const dispatch::Want& want);
   dispatch::Event& tell(Host& host, dispatch::EventKind kind);
   void tell_all(const dispatch::Event& event);
@@ -216,6 +211,12 @@ class World {
   static std::string pool_token(std::uint64_t number);
   std::string key_of(const Pushed& pushed) const;
   std::uint32_t topic_of(std::uint32_t template_index) const;
+  // --- liveness.cc: after the faults
+  void live();
+  void resume_all();
+  std::int64_t service_ns(std::size_t body_bytes) const;
+  std::int64_t liveness_bound() const;
+  void say_waiting(std::int64_t since, std::int64_t bound);
   // --- client.cc: what the client does in phase one
   void schedule_client();
   void submit_some();
@@ -272,7 +273,7 @@ class World {
   std::vector<std::vector<std::uint32_t>> templates_of_;  // by credential
   unsigned groups_ = 0;
   unsigned group_base_ = 0;  // cancelled ones are followed by new ones
-  std::map<std::pair<int, std::uint32_t>, Bucket> buckets_;
+  std::map<std::pair<int, std::uint32_t>, engine::RateBucket> buckets_;  // the engine's own, shared by all shards
   std::map<std::uint64_t, Pushed> pushes_;
   std::map<std::byte*, std::unique_ptr<std::byte[]>> blocks_;
   std::map<std::pair<std::string, std::uint64_t>, std::int64_t> registered_;  // topic, pool token -> ms, after a 410
@@ -283,6 +284,7 @@ class World {
   unsigned budget_dials_ = 0;
   std::int64_t outage_until_ = 0;
   std::vector<std::int64_t> dead_address_until_;
+  std::int64_t script_zero_ = 0;  // the gateway's first connection
   std::int64_t mass_death_at_ = 0;
   std::vector<std::int64_t> mass_dials_;
   bool calm_ = false;
@@ -309,6 +311,7 @@ class World {
   FirstAnswer first_answer_{verdicts_};
   VersionRule version_rule_{verdicts_};
   NoSpin no_spin_{verdicts_};
+  Liveness liveness_{verdicts_};
 };
 
 }  // namespace tocsin::sim

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// After the faults: all is healed, once; whoever was paused or stopped by them is resumed, once; and then the shards are alone
+// with what they do in production. Each push must end within a bound that follows from the configuration, and each credential
+// must then bring a push through.
+#include <algorithm>
+#include <cmath>
+
+#include "world.h"
+
+namespace tocsin::sim {
+namespace {
+
+// What was written under faults is answered or lost by then: the time for an answer, the largest delay of a script, and a second.
+constexpr std::int64_t kSettleNs = 20 * kSec;
+
+// From nothing to a connection that answers: the credential's back-off and the endpoint's, the wait after connections that
+// lived shortly, name and address, TLS, SETTINGS, a PING before use.
+constexpr std::int64_t kConnectNs = (5 + 5 + 2 + 2 + 2 + 2 + 5) * kSec;
+
+}  // namespace
+
+void World::heal() {
+  faults_on_ = false;
+  drift_ = 0;
+  wall_offset_ = 0;
+  outage_until_ = 0;
+  for (std::int64_t& until : dead_address_until_) until = 0;
+  for (auto& link : links_) {
+    link->stalled_until = 0;
+    if (!link->gone && (link->silent || link->accept_hangs)) break_link(*link, "healed: the wire is new");
+  }
+}
+
+// Its owner's word after the faults: what they stopped, alarmed or gave up goes on.
+void World::resume_all() {
+  for (std::uint32_t c = 0; c < credentials_.size(); ++c) control(dispatch::EventKind::credential_resumed, c);
+  for (std::uint32_t g = 0; g < groups_ + group_base_; ++g) control(dispatch::EventKind::group_resumed, g);
+}
+
+// One request's time on a connection that has room for one: its body may need a window's update for every few bytes.
+std::int64_t World::service_ns(std::size_t body_bytes) const {
+  const std::int64_t round_trip = 4 * draw_.latency_ns + 5 * kMs;
+  const auto rounds = static_cast<std::int64_t>(1 + body_bytes / std::max<std::uint32_t>(draw_.peer_window, 1));
+  return std::min(rounds * round_trip, 16 * kSec);  // the time for an answer
+}
+
+// How long what waits now may take, all of it.
+std::int64_t World::liveness_bound() const {
+  const auto has = [this](const char* word) { return draw_.script.find(word) != std::string::npos; };
+  // The largest back-off that an answer can have set.
+  std::int64_t back_off = std::min<std::int64_t>(900 * kSec, (2200 * kMs) << (draw_.attempts_max - 2));
+  if (has("TooManyRequests")) back_off = std::max(back_off, 300 * kSec);
+  if (has("TooManyProviderTokenUpdates")) back_off = std::max(back_off, 1200 * kSec);
+  // One after the other: every push on its own connection's only stream, and again after each loss.
+  std::int64_t service = 0;
+  std::map<std::pair<int, std::uint32_t>, std::uint64_t> paced;
+  std::set<std::pair<unsigned, std::uint32_t>> owners;
+  for (const auto& [id, pushed] : pushes_) {
+    if (pushed.ended) continue;
+    const Spec& spec = pushed.spec;
+    service += service_ns(std::max<std::size_t>(spec.content.size(), 64));
+    owners.insert({pushed.host, spec.credential});
+    for (const auto& key : {std::pair{static_cast<int>(dispatch::Pace::engine), 0u}, std::pair{static_cast<int>(dispatch::Pace::credential), spec.credential},
+                            std::pair{static_cast<int>(dispatch::Pace::group), spec.group - 1}}) {
+      if (buckets_.count(key) != 0) ++paced[key];
+    }
+  }
+  double rates_s = 0;
+  for (const auto& [key, count] : paced) {
+    if (const double rate = buckets_.at(key).per_second(); rate > 0) rates_s += static_cast<double>(count) / rate;
+  }
+  // Manners of the server that come and go for a part of the time.
+  const int slower = has(" every 7s") || has(" every 8s") || has(" every 9s") || has(" every 11s") ? 2 : 1;
+  const std::int64_t silence = has("ping-silence") ? 20 * kSec : 0;
+  const auto turns = static_cast<std::int64_t>(owners.size());
+  return back_off + kConnectNs + silence + turns * (2 * kSec + silence) + slower * service + static_cast<std::int64_t>(2 * rates_s * 1e9);
+}
+
+void World::live() {
+  heal();
+  // The script's rules end with phase one as the gateway counts it: from its first connection on.
+  const std::int64_t script_ends = (script_zero_ != 0 ? script_zero_ : now_) + std::max(draw_.phase_one_ns, 12 * kSec);
+  run_for(std::max(now_, script_ends) + kSettleNs - now_);
+  resume_all();
+  const std::int64_t bound = liveness_bound();
+  const std::int64_t healed_at = now_;
+  if (!run_until([this] { return pending() == 0; }, bound)) return say_waiting(healed_at, bound);
+  // And is everything in order again? One push for each credential says so.
+  std::vector<std::uint64_t> probes;
+  for (std::uint32_t c = 0; c < credentials_.size(); ++c) {
+    if (removed_[c]) continue;
+    Spec spec;
+    spec.credential = c;
+    spec.template_index = templates_of_[c][0];
+    probes.push_back(push(spec));
+  }
+  const std::int64_t asked_at = now_;
+  const std::int64_t probe_bound = liveness_bound();
+  if (!run_until([this] { return pending() == 0; }, probe_bound)) return say_waiting(asked_at, probe_bound);
+  for (const std::uint64_t id : probes) liveness_.came_through(id, pushes_.at(id).outcome.end, draw_.script.find("when request ") != std::string::npos);
+}
+
+void World::say_waiting(std::int64_t since, std::int64_t bound) {
+  for (const auto& [id, pushed] : pushes_) {
+    if (!pushed.ended) liveness_.waits(id, pushed.spec.credential, now_ - since, bound);
+  }
+}
+
+}  // namespace tocsin::sim

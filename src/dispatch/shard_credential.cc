@@ -181,6 +181,15 @@ bool Shard::ready_token(std::uint32_t index, base::Handle handle, Connection& co
       credential.token_asked_iat_s = due_iat_s;
       act(ActionKind::need_token, {}, index).token_iat_s = due_iat_s;
     }
+    if (stale && have && due_iat_s == credential.token_iat_s) {
+      // The clock was set back so far that no newer token can be made. Its word on the age of this one is all there is to
+      // go by, and APNs' answer says whether it is true.
+      credential.token_age_at_ns = now_.wall_ns - credential.token_iat_s * base::kSecond;
+      credential.token_had_mono_ns = now_.mono_ns;
+    }
+    if (have && connection.token_iat_s == credential.token_iat_s) {
+      connection.token_over_mono_ns = now_.mono_ns + kTokenAgeMaxNs - token_age_ns(credential);
+    }
     // A new connection waits for the token that is being made: with an old one it would soon have none it may send.
     const bool first = connection.token_iat_s == 0 && credential.token_asked_iat_s == 0;
     const bool turn = first || (connection.token_iat_s != 0 && credential.token_iat_s != connection.token_iat_s &&

@@ -86,6 +86,7 @@ struct Draw {
   double large = 0;                    // share of pushes with their own payload
   double paced = 0;                    // chance that engine, credentials and groups have rates
   std::int64_t latency_ns = kMs;
+  std::int64_t retry_later_most_ns = 2200 * kMs;
   double menu[kKinds] = {};            // 0: not on it; else how likely, per occasion
   std::string script;                  // the gateway's faults
   bool stop_early = false;             // stopped in the middle of phase one

@@ -44,14 +44,10 @@ std::int64_t World::service_ns(std::size_t body_bytes) const {
   return std::min(rounds * round_trip, 16 * kSec);  // the time for an answer
 }
 
-// How long what waits now may take, all of it.
+// How long everything that waits now may take beside its own back-off: to connect, each credential of each shard in turn where
+// places are few; then one push after the other on one stream, within the rates.
 std::int64_t World::liveness_bound() const {
   const auto has = [this](const char* word) { return draw_.script.find(word) != std::string::npos; };
-  // The largest back-off that an answer can have set.
-  std::int64_t back_off = std::min<std::int64_t>(900 * kSec, (2200 * kMs) << (draw_.attempts_max - 2));
-  if (has("TooManyRequests")) back_off = std::max(back_off, 300 * kSec);
-  if (has("TooManyProviderTokenUpdates")) back_off = std::max(back_off, 1200 * kSec);
-  // One after the other: every push on its own connection's only stream, and again after each loss.
   std::int64_t service = 0;
   std::map<std::pair<int, std::uint32_t>, std::uint64_t> paced;
   std::set<std::pair<unsigned, std::uint32_t>> owners;
@@ -60,20 +56,48 @@ std::int64_t World::liveness_bound() const {
     const Spec& spec = pushed.spec;
     service += service_ns(std::max<std::size_t>(spec.content.size(), 64));
     owners.insert({pushed.host, spec.credential});
-    for (const auto& key : {std::pair{static_cast<int>(dispatch::Pace::engine), 0u}, std::pair{static_cast<int>(dispatch::Pace::credential), spec.credential},
-                            std::pair{static_cast<int>(dispatch::Pace::group), spec.group - 1}}) {
-      if (buckets_.count(key) != 0) ++paced[key];
+    const std::pair<dispatch::Pace, std::uint32_t> paces[] = {
+        {dispatch::Pace::engine, 0}, {dispatch::Pace::credential, spec.credential}, {dispatch::Pace::group, spec.group - 1}};
+    for (const auto& [pace, index] : paces) {
+      if (const std::pair key{static_cast<int>(pace), index}; buckets_.count(key) != 0) ++paced[key];
     }
   }
   double rates_s = 0;
   for (const auto& [key, count] : paced) {
     if (const double rate = buckets_.at(key).per_second(); rate > 0) rates_s += static_cast<double>(count) / rate;
   }
-  // Manners of the server that come and go for a part of the time.
+  // Manners of the server that come and go take a part of the time; a PING that is not answered costs its connection.
   const int slower = has(" every 7s") || has(" every 8s") || has(" every 9s") || has(" every 11s") ? 2 : 1;
   const std::int64_t silence = has("ping-silence") ? 20 * kSec : 0;
   const auto turns = static_cast<std::int64_t>(owners.size());
-  return back_off + kConnectNs + silence + turns * (2 * kSec + silence) + slower * service + static_cast<std::int64_t>(2 * rates_s * 1e9);
+  return kConnectNs + silence + turns * (2 * kSec + silence) + slower * service + static_cast<std::int64_t>(2 * rates_s * 1e9);
+}
+
+// The largest that an answer under the faults can have set for it.
+std::int64_t World::back_off_bound(const Pushed& pushed) const {
+  const auto has = [this](const char* word) { return draw_.script.find(word) != std::string::npos; };
+  std::int64_t most = 0;
+  if (has("TooManyProviderTokenUpdates")) most = 30 * kSec;  // the connection's
+  if (has("TooManyRequests") && pushed.spec.token != 0) most = 300 * kSec;  // its token's, because of others
+  if (pushed.taken_at >= healed_at_) return most;
+  if (has("TooManyRequests")) most = 300 * kSec;
+  if (has("TooManyProviderTokenUpdates")) most = 1200 * kSec;
+  return std::max(most, std::min<std::int64_t>(900 * kSec, draw_.retry_later_most_ns << (draw_.attempts_max - 2)));
+}
+
+// Each push that is on its way now is asked for at its time.
+bool World::all_end_in_time() {
+  const std::int64_t bound = liveness_bound();
+  std::int64_t last = 0;
+  for (const auto& [id, pushed] : pushes_) {
+    if (pushed.ended) continue;
+    const std::int64_t within = bound + back_off_bound(pushed);
+    last = std::max(last, within);
+    at(now_ + within, [this, id = id, within] {
+      if (!pushes_.at(id).ended) liveness_.waits(id, pushes_.at(id).spec.credential, within);
+    });
+  }
+  return run_until([this] { return pending() == 0; }, last + kSec);
 }
 
 void World::live() {
@@ -82,10 +106,10 @@ void World::live() {
   const std::int64_t script_ends = (script_zero_ != 0 ? script_zero_ : now_) + std::max(draw_.phase_one_ns, 12 * kSec);
   run_for(std::max(now_, script_ends) + kSettleNs - now_);
   resume_all();
-  const std::int64_t bound = liveness_bound();
-  const std::int64_t healed_at = now_;
-  if (!run_until([this] { return pending() == 0; }, bound)) return say_waiting(healed_at, bound);
-  // And is everything in order again? One push for each credential says so.
+  healed_at_ = now_;
+  for (std::uint64_t i = 20 + chance_.below(100); i != 0; --i) push(draw_push());
+  if (!all_end_in_time()) return;
+  // And is everything in order again? A push for each credential says so.
   std::vector<std::uint64_t> probes;
   for (std::uint32_t c = 0; c < credentials_.size(); ++c) {
     if (removed_[c]) continue;
@@ -94,16 +118,9 @@ void World::live() {
     spec.template_index = templates_of_[c][0];
     probes.push_back(push(spec));
   }
-  const std::int64_t asked_at = now_;
-  const std::int64_t probe_bound = liveness_bound();
-  if (!run_until([this] { return pending() == 0; }, probe_bound)) return say_waiting(asked_at, probe_bound);
-  for (const std::uint64_t id : probes) liveness_.came_through(id, pushes_.at(id).outcome.end, draw_.script.find("when request ") != std::string::npos);
-}
-
-void World::say_waiting(std::int64_t since, std::int64_t bound) {
-  for (const auto& [id, pushed] : pushes_) {
-    if (!pushed.ended) liveness_.waits(id, pushed.spec.credential, now_ - since, bound);
-  }
+  if (!all_end_in_time()) return;
+  const bool excused = draw_.script.find("when request ") != std::string::npos;  // such a rule may wait for its number yet
+  for (const std::uint64_t id : probes) liveness_.came_through(id, pushes_.at(id).outcome.end, excused);
 }
 
 }  // namespace tocsin::sim

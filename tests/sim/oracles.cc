@@ -267,10 +267,9 @@ void NoSpin::count(Times& times, std::int64_t at, std::int64_t within, std::size
   times.clear();
 }
 
-void Liveness::waits(std::uint64_t id, std::uint32_t credential, std::int64_t for_ns, std::int64_t bound) {
-  if (for_ns < bound) return;
-  verdicts_.say(20, push_name(id) + " of credential " + std::to_string(credential) + " waits " + in_ms(for_ns) +
-                        " after all was healed; the bound is " + in_ms(bound));
+void Liveness::waits(std::uint64_t id, std::uint32_t credential, std::int64_t bound) {
+  verdicts_.say(20, push_name(id) + " of credential " + std::to_string(credential) + " has not ended " + in_ms(bound) +
+                        " after all was healed, which is its bound");
 }
 
 void Liveness::came_through(std::uint64_t id, End end, bool excused) {

@@ -350,7 +350,7 @@ class NoSpin {
 class Liveness {
  public:
   explicit Liveness(Verdicts& verdicts) : verdicts_(verdicts) {}
-  void waits(std::uint64_t id, std::uint32_t credential, std::int64_t for_ns, std::int64_t bound);
+  void waits(std::uint64_t id, std::uint32_t credential, std::int64_t bound);
   // excused: the gateway's script may yet refuse one.
   void came_through(std::uint64_t id, End end, bool excused);
 

@@ -599,6 +599,35 @@ TEST(Scenario, AClockThatWasAnHourAheadIsSetAndItsCredentialResumed) {
   EXPECT_EQ(scene.world.of(End::accepted), 20u) << "what was made by the wrong clock is not used again";
 }
 
+TEST(Scenario, AClockThatIsSetBackAgainAndAgainDoesNotHoldPushesUp) {
+  Draw draw = quiet();
+  draw.credentials = 2;
+  draw.provider_tokens = true;
+  draw.menu[static_cast<std::size_t>(Kind::clock_steps)] = 1;
+  Scene scene(draw);
+  Spec spec = spec_of();
+  spec.credential = 1;
+  spec.template_index = 3;
+  // The grid never brings another token, so that the first one grows old; it was 800 s old when it was made.
+  for (int minute = 0; minute < 40; minute += 5) {
+    scene.push_many(2, spec);
+    ASSERT_TRUE(scene.all_end(kSec)) << "minute " << minute;
+    scene.world.run_for(300 * kSec);
+    scene.world.step_wall_clock(-300 * kSec);
+  }
+  scene.world.run_for(240 * kSec);
+  scene.world.step_wall_clock(-240 * kSec);
+  // 57 minutes old, and not so by the clock: APNs still takes it.
+  scene.push_many(2, spec);
+  ASSERT_TRUE(scene.all_end(10 * kSec));
+  EXPECT_EQ(scene.world.of(End::accepted), 18u);
+  // 63 minutes old: APNs says so, and the clock is suspected, which is told.
+  scene.world.run_for(360 * kSec);
+  scene.push_many(10, spec);
+  ASSERT_TRUE(scene.all_end(10 * kSec));
+  EXPECT_EQ(scene.world.marked(Mark::clock_suspected), 1u);
+}
+
 TEST(Scenario, ADeadPeerIsFoundWithinTenSeconds) {
   Draw draw = quiet();
   Scene scene(draw);

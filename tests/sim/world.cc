@@ -210,7 +210,7 @@ void World::start() {
     options.start_mono_ns = now_;
     options.wire_high_water_bytes = draw_.wire_high_water;
     options.retry_budget = chance_.chance(0.5) ? 0 : 100;
-    options.retry_later_ns = static_cast<std::int64_t>(200 + chance_.below(2000)) * kMs;
+    options.retry_later_ns = 200 * kMs + static_cast<std::int64_t>(chance_.below(static_cast<std::uint64_t>(draw_.retry_later_most_ns - 200 * kMs)));
     Host& host = *hosts_.emplace_back(std::make_unique<Host>());
     host.number = i;
     host.shard = std::make_unique<dispatch::Shard>(options);

@@ -216,7 +216,8 @@ class World {
   void resume_all();
   std::int64_t service_ns(std::size_t body_bytes) const;
   std::int64_t liveness_bound() const;
-  void say_waiting(std::int64_t since, std::int64_t bound);
+  std::int64_t back_off_bound(const Pushed& pushed) const;
+  bool all_end_in_time();
   // --- client.cc: what the client does in phase one
   void schedule_client();
   void submit_some();
@@ -284,6 +285,7 @@ class World {
   unsigned budget_dials_ = 0;
   std::int64_t outage_until_ = 0;
   std::vector<std::int64_t> dead_address_until_;
+  std::int64_t healed_at_ = 0;
   std::int64_t script_zero_ = 0;  // the gateway's first connection
   std::int64_t mass_death_at_ = 0;
   std::vector<std::int64_t> mass_dials_;

@@ -201,6 +201,7 @@ void Shard::take(std::span<const PushRecord> pushes) {
     const TemplateOptions& options = templates_[push.template_index]->options;
     // One of a cancelled group never goes, and so takes nobody's place.
     const bool cancelled = push.group != 0 && queue_.group_cancelled(push.group - 1);
+    if (queue_.waiting(push.credential) == 0) first_waits(credentials_[push.credential]);
     // An MDM wake-up is one wake-up whatever else it carries; others are told apart by their collapse id.
     const std::uint32_t slot = queue_.insert(push, template_topics_[push.template_index],
                                              options.coalesce && !cancelled, options.push_type != PushType::mdm,
@@ -216,6 +217,12 @@ void Shard::take(std::span<const PushRecord> pushes) {
   end_superseded();
   counters_.taken += pushes.size();
   if (stopping_ && !pushes.empty()) note_deadline(now_.mono_ns);
+}
+
+// Nobody dialled while nothing waited: a failure of long ago says nothing, and this push has its whole time.
+void Shard::first_waits(Credential& credential) {
+  if (credential.unreachable_since_mono_ns == base::kNever || credential.gave_up) return;
+  credential.unreachable_since_mono_ns = now_.mono_ns;
 }
 
 void Shard::activate(std::uint32_t index) {

@@ -106,6 +106,7 @@ class Shard {
   // --- shard.cc: the step, pushes in, what is due
   void apply_control(const Event& event);
   void take(std::span<const PushRecord> pushes);
+  void first_waits(Credential& credential);
   void activate(std::uint32_t index);
   void advance_queue();
   void run_deadlines();

@@ -119,8 +119,14 @@ void World::live() {
     probes.push_back(push(spec));
   }
   if (!all_end_in_time()) return;
-  const bool excused = draw_.script.find("when request ") != std::string::npos;  // such a rule may wait for its number yet
-  for (const std::uint64_t id : probes) liveness_.came_through(id, pushes_.at(id).outcome.end, excused);
+  // A rule for a certain request may wait for its number yet; and who gives up soon may do so for want of a place.
+  const bool refused_yet = draw_.script.find("when request ") != std::string::npos;
+  const bool few_places = draw_.credentials > draw_.connections_max || draw_.credentials * draw_.shards > draw_.budget_connections;
+  for (const std::uint64_t id : probes) {
+    const Pushed& pushed = pushes_.at(id);
+    const bool hasty = credentials_[pushed.spec.credential]->give_up_ns != 0 && few_places;
+    liveness_.came_through(id, pushed.outcome.end, refused_yet || hasty);
+  }
 }
 
 }  // namespace tocsin::sim

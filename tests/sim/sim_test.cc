@@ -750,6 +750,22 @@ TEST(Scenario, AReadyPeerThatGrantsNothingIsGivenUp) {
   }
 }
 
+TEST(Scenario, AFailureOfLongAgoDoesNotGiveAPushUp) {
+  Draw draw = quiet();
+  draw.give_up = 1;
+  Scene scene(draw);
+  scene.world.outage(kSec);
+  Spec hasty = spec_of();
+  hasty.deadline_ns = 500 * kMs;
+  scene.push_many(3, hasty);
+  ASSERT_TRUE(scene.all_end());
+  EXPECT_EQ(scene.world.of(End::expired), 3u);
+  scene.world.run_for(60 * kSec);
+  scene.push_many(3);
+  ASSERT_TRUE(scene.all_end());
+  EXPECT_EQ(scene.world.of(End::accepted), 3u) << "nothing was tried meanwhile";
+}
+
 TEST(Scenario, SlowRatesDoNotVoidEachOthersLeases) {
   Draw draw = quiet();
   draw.groups = 1;

@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+// The oracles can complain, each of them: bad histories, and good ones beside them.
+#include <gtest/gtest.h>
+
+#include "draw.h"
+#include "oracles.h"
+
+namespace tocsin::sim {
+namespace {
+
+bool complains(const Verdicts& verdicts, int oracle) {
+  return !verdicts.good() && verdicts.said().front().starts_with("oracle " + std::to_string(oracle) + ":");
+}
+
+Outcome outcome_of(std::uint64_t id, End end, std::uint16_t attempts = 1, std::uint8_t flags = 0) {
+  Outcome outcome;
+  outcome.id = id;
+  outcome.end = end;
+  outcome.attempts = attempts;
+  outcome.flags = flags;
+  return outcome;
+}
+
+TEST(Oracle, ConservationSeesLostDoubledAndStrangeOutcomes) {
+  for (int bad = 0; bad < 4; ++bad) {
+    Verdicts verdicts;
+    Conservation oracle(verdicts);
+    oracle.taken(1);
+    oracle.taken(2);
+    oracle.ended(1, End::accepted);
+    if (bad == 1) oracle.ended(1, End::rejected);
+    if (bad == 2) oracle.ended(3, End::accepted);
+    if (bad != 3) oracle.ended(2, End::failed);
+    oracle.nothing_pending();
+    EXPECT_EQ(complains(verdicts, 1), bad != 0) << bad;
+    EXPECT_EQ(verdicts.good(), bad == 0) << bad;
+  }
+}
+
+TEST(Oracle, EffectsSeeDoublesAndFalseReports) {
+  struct Row {
+    Policy policy;
+    unsigned processed;
+    Outcome outcome;
+    int oracle;  // 0: good
+  };
+  const Policy least = Policy::at_least_once, most = Policy::at_most_once;
+  const Row rows[] = {
+      {least, 1, outcome_of(1, End::accepted), 0},
+      {least, 2, outcome_of(1, End::accepted, 2, kPossiblyDoubled), 0},
+      {least, 2, outcome_of(1, End::accepted, 2), 2},
+      {most, 2, outcome_of(1, End::accepted, 2, kPossiblyDoubled), 2},
+      {most, 1, outcome_of(1, End::unknown), 0},
+      {most, 0, outcome_of(1, End::unknown), 0},
+      {least, 0, outcome_of(1, End::accepted), 3},
+      {least, 1, outcome_of(1, End::failed), 2},
+      {least, 1, outcome_of(1, End::returned), 2},
+      {least, 1, outcome_of(1, End::expired), 2},
+      {least, 1, outcome_of(1, End::superseded), 2},
+      {least, 1, outcome_of(1, End::rejected), 2},
+      {least, 1, outcome_of(1, End::rejected, 2, kPossiblyDoubled), 0},
+      {least, 2, outcome_of(1, End::unknown, 1, kPossiblyDoubled), 2},
+  };
+  for (const Row& row : rows) {
+    Verdicts verdicts;
+    Effects oracle(verdicts);
+    oracle.taken(1, row.policy);
+    for (unsigned i = 0; i < row.processed; ++i) oracle.processed(1);
+    oracle.ended(row.outcome, 1);
+    oracle.judge();
+    EXPECT_EQ(verdicts.good(), row.oracle == 0) << (&row - rows);
+    EXPECT_EQ(row.oracle != 0 && complains(verdicts, row.oracle), row.oracle != 0) << (&row - rows);
+  }
+}
+
+TEST(Oracle, GoawayAndPeerRules) {
+  Verdicts verdicts;
+  AfterGoaway oracle(verdicts);
+  oracle.started(1, 1, 5);
+  oracle.read(1, 10);
+  oracle.started(1, 3, 9);
+  oracle.started(2, 1, 99);
+  EXPECT_TRUE(verdicts.good());
+  oracle.started(1, 5, 11);
+  EXPECT_TRUE(complains(verdicts, 5));
+  Verdicts other;
+  PeerRules(other).broken(3, "a stream beyond the limit");
+  EXPECT_TRUE(complains(other, 4));
+}
+
+TEST(Oracle, DeadTokens) {
+  for (const bool bad : {false, true}) {
+    Verdicts verdicts;
+    DeadTokenRule oracle(verdicts);
+    oracle.known({0, "t"}, 1000, 50);
+    oracle.requested({0, "t"}, 0, 50);     // was on its way
+    oracle.requested({0, "t"}, 1001, 99);  // registered anew
+    oracle.requested({1, "t"}, 0, 99);     // another shard does not know
+    if (bad) oracle.requested({0, "t"}, 1000, 99);
+    EXPECT_EQ(complains(verdicts, 6), bad);
+  }
+  for (const bool bad : {false, true}) {
+    Verdicts verdicts;
+    DeadTokenRule oracle(verdicts);
+    oracle.withheld(1000, 1000);
+    if (bad) oracle.withheld(1001, 1000);
+    EXPECT_EQ(complains(verdicts, 6), bad);
+  }
+}
+
+TEST(Oracle, ProviderTokens) {
+  const std::int64_t minute = 60 * kSec;
+  const auto judge = [](auto&& feed) {
+    Verdicts verdicts;
+    ProviderTokenRule oracle(verdicts);
+    feed(oracle);
+    return complains(verdicts, 7);
+  };
+  EXPECT_FALSE(judge([&](ProviderTokenRule& o) {
+    o.used(1, 0, 1800, 0, 29 * minute);
+    o.used(1, 0, 3600, 21 * minute, 20 * minute);
+  }));
+  EXPECT_TRUE(judge([&](ProviderTokenRule& o) { o.used(1, 0, 1801, 0, 0); }));
+  EXPECT_TRUE(judge([&](ProviderTokenRule& o) { o.used(1, 0, 1800, 0, 55 * minute); }));
+  EXPECT_TRUE(judge([&](ProviderTokenRule& o) {
+    o.used(1, 0, 1800, 0, 29 * minute);
+    o.used(1, 0, 3600, 19 * minute, 18 * minute);
+  }));
+  EXPECT_TRUE(judge([&](ProviderTokenRule& o) {
+    o.used(1, 0, 1800, 0, 0);
+    o.used(2, 0, 3600, 0, 0);
+    o.used(3, 0, 5400, 0, 0);
+  }));
+}
+
+TEST(Oracle, Stampede) {
+  Verdicts twice;
+  NoStampede one(twice);
+  one.dial(0, 0, 0);
+  one.dial(0, 1, 0);
+  EXPECT_TRUE(twice.good());
+  one.dial(0, 0, 5);
+  EXPECT_TRUE(complains(twice, 8));
+  Verdicts often;
+  NoStampede many(often);
+  for (unsigned i = 0; i <= NoStampede::kPerSecond; ++i) {
+    many.dial(0, 0, i);
+    many.settled(0, 0);
+  }
+  EXPECT_TRUE(complains(often, 8));
+  Verdicts together;
+  NoStampede(together).after_mass_death({7, 7, 7, 7, 7, 8});
+  EXPECT_TRUE(complains(together, 8));
+  Verdicts spread;
+  NoStampede(spread).after_mass_death({1, 2, 3, 4, 5, 5});
+  EXPECT_TRUE(spread.good());
+}
+
+TEST(Oracle, BoundsBuffersFairnessDrainExpiryRateAndDeadPeers) {
+  Verdicts v;
+  Bounds(v).within("x", 3, 3);
+  Bounds(v).at_rest("x", 0);
+  EXPECT_TRUE(v.good());
+  Bounds(v).within("x", 4, 3);
+  EXPECT_TRUE(complains(v, 9));
+  Verdicts rest;
+  Bounds(rest).at_rest("x", 1);
+  EXPECT_TRUE(complains(rest, 9));
+
+  Verdicts lent;
+  LentBuffers buffers(lent);
+  std::string bytes(100, 'a');
+  buffers.lend(1, base::as_bytes(bytes));
+  buffers.give_back(1);
+  buffers.lend(1, base::as_bytes(bytes));
+  EXPECT_TRUE(lent.good());
+  bytes[50] = 'b';
+  buffers.give_back(1);
+  EXPECT_TRUE(complains(lent, 10));
+  Verdicts second;
+  LentBuffers again(second);
+  again.lend(1, base::as_bytes(bytes));
+  again.lend(1, base::as_bytes(bytes));
+  EXPECT_TRUE(complains(second, 10));
+
+  Verdicts fair;
+  Fairness fairness(fair);
+  fairness.waits({0, 1});
+  for (unsigned i = 0; i < Fairness::kOthersMost; ++i) fairness.served({0, 2}, false);
+  EXPECT_TRUE(fair.good());
+  fairness.served({1, 2}, false);  // another credential's
+  EXPECT_TRUE(fair.good());
+  fairness.served({0, 2}, false);
+  EXPECT_TRUE(complains(fair, 11));
+
+  for (const bool bad : {false, true}) {
+    Verdicts drain;
+    DrainBound(drain).ended(0, kSec, kSec + DrainBound::kFarewellNs + (bad ? 1 : 0), true);
+    EXPECT_EQ(complains(drain, 12), bad);
+  }
+  Verdicts never;
+  DrainBound(never).ended(0, kSec, 0, false);
+  EXPECT_TRUE(complains(never, 12));
+
+  Verdicts expiry;
+  Expiry(expiry).ended(1, 10 * kSec, 10 * kSec, true, true);
+  Expiry(expiry).ended(1, 10 * kSec, 11 * kSec, true, true);
+  EXPECT_TRUE(expiry.good());
+  Expiry(expiry).ended(1, 10 * kSec, 11 * kSec + 1, true, true);
+  EXPECT_TRUE(complains(expiry, 13));
+  Verdicts early;
+  Expiry(early).ended(1, 10 * kSec, 10 * kSec - 1, true, true);
+  EXPECT_TRUE(complains(early, 13));
+  Verdicts late;
+  Expiry(late).requested(1, 0, 99 * kSec);
+  Expiry(late).requested(1, 10 * kSec, 11 * kSec);
+  EXPECT_TRUE(late.good());
+  Expiry(late).requested(1, 10 * kSec, 11 * kSec + 1);
+  EXPECT_TRUE(complains(late, 13));
+
+  Verdicts rate;
+  RateRule rule(rate, 10, 2);
+  for (int i = 0; i < 12; ++i) rule.sent(i, "x");
+  EXPECT_TRUE(rate.good());
+  rule.sent(13, "x");
+  EXPECT_TRUE(complains(rate, 14));
+
+  Verdicts keys;
+  Supersession(keys).superseded(1, "a", 2, "a");
+  EXPECT_TRUE(keys.good());
+  Supersession(keys).superseded(1, "a", 2, "b");
+  EXPECT_TRUE(complains(keys, 16));
+  Verdicts older;
+  Supersession(older).superseded(2, "a", 1, "a");
+  EXPECT_TRUE(complains(older, 16));
+
+  Verdicts dead;
+  DeadPeer peer(dead);
+  peer.died(1, 0);
+  const auto yes = [](void*, unsigned) { return true; };
+  peer.look(DeadPeer::kFoundWithinNs, yes, nullptr);
+  EXPECT_TRUE(dead.good());
+  peer.look(DeadPeer::kFoundWithinNs + 1, yes, nullptr);
+  EXPECT_TRUE(complains(dead, 15));
+}
+
+TEST(Oracle, FirstAnswerAndVersions) {
+  for (const int bad : {0, 1, 2}) {
+    Verdicts verdicts;
+    FirstAnswer oracle(verdicts);
+    oracle.started(1, 1);
+    oracle.started(2, 1);
+    oracle.ended(1, 1);
+    oracle.started(1, 3);
+    if (bad == 1) oracle.started(1, 5);
+    oracle.shown(1);
+    oracle.started(1, 7);
+    oracle.started(1, 9);
+    if (bad == 2) oracle.started(2, 3);
+    EXPECT_EQ(complains(verdicts, 17), bad != 0) << bad;
+  }
+  for (const int bad : {0, 1, 2}) {
+    Verdicts verdicts;
+    VersionRule oracle(verdicts);
+    const VersionRule::Owner owner{0, 0};
+    oracle.changed(owner, {1, 2});
+    oracle.answered(owner, 3, kSec);
+    oracle.started(owner, 1, 2 * kSec);  // one for one: the other has gone
+    oracle.answered(owner, 3, 2 * kSec);
+    oracle.answered(owner, 4, 3 * kSec);
+    oracle.started(owner, 1, 3 * kSec);  // was on its way
+    oracle.started({0, 1}, 1, 4 * kSec);
+    oracle.started({1, 0}, 1, 4 * kSec);
+    oracle.started(owner, 3, 4 * kSec);
+    if (bad == 1) oracle.started(owner, 1, 4 * kSec);
+    oracle.look(5 * kSec, [](unsigned connection) { return connection == 2; });
+    oracle.look(6 * kSec, [&](unsigned connection) { return connection == 2 && bad == 2; });
+    oracle.look(5 * kSec + VersionRule::kClosedWithinNs, [](unsigned connection) { return connection == 2; });
+    EXPECT_TRUE(verdicts.good() || bad == 1);
+    oracle.look(6 * kSec + VersionRule::kClosedWithinNs, [](unsigned connection) { return connection == 2; });
+    EXPECT_EQ(complains(verdicts, 18), bad != 0) << bad;
+  }
+}
+
+TEST(Oracle, Spin) {
+  for (const int bad : {0, 1, 2, 3}) {
+    Verdicts verdicts;
+    NoSpin oracle(verdicts);
+    for (std::int64_t i = 0; i < 1000; ++i) {
+      oracle.stepped(0, i * kMs, true, true);
+      oracle.stepped(0, i * kMs, true, false);
+      if (i % 2 == 0) oracle.stepped(0, i * kMs, false, true);
+      if (i % 4 == 0) oracle.stepped(0, i * kMs, false, false);
+      oracle.stepped(1, i * kMs, true, true);
+    }
+    for (std::size_t i = 0; bad == 1 && i < NoSpin::kFruitlessMost; ++i) oracle.stepped(0, 999 * kMs, false, false);
+    for (int i = 0; bad == 2 && i < 100; ++i) oracle.stepped(0, 999 * kMs, false, true);
+    for (int i = 0; bad == 3 && i < 1500; ++i) oracle.stepped(0, 999 * kMs, true, true);
+    EXPECT_EQ(complains(verdicts, 19), bad != 0) << bad;
+  }
+}
+
+}  // namespace
+}  // namespace tocsin::sim

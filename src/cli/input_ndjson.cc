@@ -169,7 +169,9 @@ LineParser::Took NdjsonParser::take(std::uint64_t number, std::string_view line,
     }
     if (record.has(key->field)) return wrong(key->name, fmt::format("{} stands twice in the line", key->name));
     ondemand::value& value = field.value();
-    if (value.is_null()) continue;
+    bool null = false;
+    if (value.is_null().get(null) != simdjson::SUCCESS) return wrong(key->name, fmt::format("{} is no JSON value", key->name));
+    if (null) continue;
     if (const char* error = read_value(key->field, value, record); *error != '\0') {
       return wrong(key->name, fmt::format("{} {}", key->name, error));
     }

@@ -144,6 +144,8 @@ TEST(Ndjson, RefusesWithLineAndField) {
       {"{\"token\":\"ab\",\"priority\":\"high\"}", "1: priority: priority is not a whole number"},
       {"{\"token\":\"ab\",\"payload\":[]}", "1: payload: payload is neither an object nor a string"},
       {"{\"token\":\"a\xff\"}", "1: line: "},
+      {"{\"token\":nupll}", "1: token: token is no JSON value"},
+      {"{\"token\":\"ab\",\"topic\":n}", "1: topic: topic is no JSON value"},
   };
   for (const auto& [line, expected] : cases) {
     const All all = read_text(line + "\n{\"token\":\"ab\"}\n", Format::ndjson);

@@ -153,6 +153,7 @@ Result<CredentialOptions> shared_options(const PushOptions& options) {
   c.span = options.shards;  // of one credential: every shard is to work
   c.streams_max = options.streams;
   c.connect_timeout_ms = c.handshake_timeout_ms = static_cast<unsigned>(options.connect_timeout_ms);
+  c.answer_timeout_ms = static_cast<unsigned>(options.answer_timeout_ms);
   c.connect_give_up_ms = static_cast<unsigned>(options.give_up_ms);
   c.alternate_port = options.alternate_port;
   c.proxy = options.proxy;

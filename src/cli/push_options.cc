@@ -287,6 +287,10 @@ void add_engine(CLI::App& app, PushOptions& o) {
         ->group(group);
   };
   duration("--connect-timeout", o.connect_timeout_ms, "for one connection: name, TCP, then again for TLS", "TIME=10s");
+  duration("--answer-timeout", o.answer_timeout_ms,
+           "a request without an answer is ended after this, and then follows the policy; a connection that answers "
+           "nothing at all is given up",
+           "TIME=60s");
   duration("--give-up", o.give_up_ms, "end when no connection could be made for this long; 0: never", "TIME=60s");
   duration("--retry-backoff", o.retry_backoff_ms,
            "after a 5xx, one early retry, then waits that double from here, within the push's own time", "TIME=15s");
@@ -415,6 +419,7 @@ std::string check_relations(const PushOptions& o) {
                        o.connections);
   }
   if (o.connect_timeout_ms < 10 || o.connect_timeout_ms > 3'600'000) return "--connect-timeout is from 10ms to 1h";
+  if (o.answer_timeout_ms < 10 || o.answer_timeout_ms > 3'600'000) return "--answer-timeout is from 10ms to 1h";
   if (o.give_up_ms > 3'600'000 * 24) return "--give-up is at most 1d; 0 never gives up";
   if (o.grace_ms > 3'600'000) return "--grace is at most 1h";
   if (o.retry_backoff_ms < 10 || o.retry_backoff_ms > 3'600'000) return "--retry-backoff is from 10ms to 1h";

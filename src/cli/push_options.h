@@ -58,6 +58,7 @@ struct PushOptions {
   Policy policy = Policy::at_least_once;
   TlsCrypto tls_crypto = TlsCrypto::automatic;
   std::int64_t connect_timeout_ms = 10'000;
+  std::int64_t answer_timeout_ms = 60'000;
   std::int64_t give_up_ms = 60'000;
   std::int64_t grace_ms = 10'000;
   std::int64_t retry_backoff_ms = 15'000;

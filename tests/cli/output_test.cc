@@ -369,7 +369,7 @@ TEST(Options, ParseAndContradict) {
   EXPECT_EQ(parse({"push",          "f.csv",        "--cert",  "c",           "--key",    "k",
                    "--rate",        "20k/s",        "--cpus",  "1,3",         "--policy", "at-most-once",
                    "--endpoint",    "[::1]:2197",   "--grace", "3s",          "--limit",  "10k",
-                   "--no-progress", "--expiration", "+1d",     "--log-level", "debug"},
+                   "--no-progress", "--expiration", "+1d",     "--log-level", "debug",  "--answer-timeout", "20s"},
                   o),
             "");
   EXPECT_EQ(o.rate, 20'000);
@@ -377,6 +377,7 @@ TEST(Options, ParseAndContradict) {
   EXPECT_EQ(o.policy, Policy::at_most_once);
   EXPECT_EQ(o.endpoint.host, "::1");
   EXPECT_EQ(o.grace_ms, 3000);
+  EXPECT_EQ(o.answer_timeout_ms, 20'000);
   EXPECT_EQ(o.limit, 10'000u);
   EXPECT_FALSE(o.progress);
   EXPECT_EQ(check_relations(o), "");
@@ -399,6 +400,9 @@ TEST(Options, ParseAndContradict) {
               p.input = "-";
             }).find("--strict"),
             std::string::npos);
+  for (const std::int64_t ms : {9, 3'600'001})
+    EXPECT_NE(relation([ms](PushOptions& p) { p.answer_timeout_ms = ms; }).find("--answer-timeout"), std::string::npos);
+  EXPECT_EQ(relation([](PushOptions& p) { p.answer_timeout_ms = 10; }), "");
   EXPECT_EQ(relation([](PushOptions&) {}), "");
 }
 

@@ -136,6 +136,20 @@ class Running(Case):
     def test_sigterm_too(self):
         self.interrupted(signal.SIGTERM)
 
+    def test_a_request_that_nobody_answers_ends_in_time(self):
+        script = self.put("silent.script", "when request 3 -> no-answer\n")
+        server = self.mock("--script", script)
+        fleet = self.fleet(50, server.topic, 8)
+        out = self.path("out.ndjson")
+        begun = time.monotonic()
+        ran = self.push(fleet, "--out", out, "--answer-timeout", "300ms", "--policy", "at-most-once", mock=server)
+        self.assertLess(time.monotonic() - begun, 20)
+        self.assertEqual((ran.json["unknown"], ran.json["accepted"]), (1, 49), ran)
+        lost = [o for o in self.lines(out) if o["outcome"] == "unknown"]
+        self.assertEqual([(o["reason"], o["attempts"]) for o in lost], [("ConnectionLost", 1)])
+        ran = self.push(fleet, "--out", out, "--answer-timeout", "5ms", mock=server)
+        self.assertSays(ran, 2, "--answer-timeout is from 10ms to 1h")
+
     def test_grace_is_bounded(self):
         server = self.mock("--delay", "1h", "--drain", "1ms", "--streams-max", "100")
         fleet = self.fleet(500, server.topic, 8)

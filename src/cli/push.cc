@@ -28,6 +28,7 @@ namespace {
 
 // Enough to keep four connections of 1,000 streams busy over a long round trip; about 30 MiB in all.
 constexpr std::uint64_t kPushesMax = 65'536;
+constexpr std::uint64_t kAheadMin = 1024;
 
 int fail(Exit code, const std::string& text) {
   say("tocsin push: " + text);
@@ -230,12 +231,25 @@ int check_strictly(const PushOptions& options, const Credentials& credentials) {
 
 // --- Sending.
 
+std::uint64_t connections_of(const Credentials& credentials) {
+  std::uint64_t connections = 0;
+  for (const Preflight& each : credentials.all) connections += each.credential.connections_max;
+  return connections;
+}
+
+// A crash gives up what is under way at most once: no more than keeps the streams busy, if outcomes are kept at all.
+std::uint32_t ahead_max(const PushOptions& options, const Credentials& credentials, const RunRecord& record,
+                        std::uint64_t pushes_max) {
+  if (options.policy != Policy::at_most_once || !record.journal) return static_cast<std::uint32_t>(pushes_max);
+  return static_cast<std::uint32_t>(
+      std::clamp<std::uint64_t>(2 * connections_of(credentials) * options.streams, kAheadMin, pushes_max));
+}
+
 EngineOptions engine_options(const PushOptions& options, const Credentials& credentials, std::size_t dead_tokens) {
   EngineOptions engine;
   engine.shards = options.shards;
   engine.cpus = options.cpus;
-  std::uint64_t connections = 0;
-  for (const Preflight& each : credentials.all) connections += each.credential.connections_max;
+  const std::uint64_t connections = connections_of(credentials);
   engine.connections_max = static_cast<unsigned>(std::clamp<std::uint64_t>(connections, engine.connections_max, 65'536));
   engine.pushes_max = std::min<std::uint64_t>(
       std::max<std::uint64_t>(kPushesMax, 2ull * connections * options.streams), 4u << 20);
@@ -370,7 +384,8 @@ int send(const PushOptions& options, Credentials& credentials) {
   RejectLog rejects = reject_log(options, **input);
   Progress progress(progress_mode(options));
   PushRun run({**engine, std::move(*submitter), std::move(*handles), **input, preparer, rejects, out, record, metrics.get(), progress,
-               static_cast<std::uint32_t>(engine_wanted.pushes_max)},
+               static_cast<std::uint32_t>(engine_wanted.pushes_max),
+               ahead_max(options, credentials, record, engine_wanted.pushes_max)},
               options);
   run.run();
   return report(options, run, **engine, rejects, seconds_since(begin));

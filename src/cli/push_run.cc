@@ -15,7 +15,8 @@
 namespace tocsin::cli {
 namespace {
 
-constexpr std::int64_t kFlushNs = 1'000'000'000;
+// An outcome that the end of this process could take with it leaves its line in doubt.
+constexpr std::int64_t kFlushNs = 50'000'000;
 
 std::int64_t mono_ns() {
   timespec now{};
@@ -35,6 +36,7 @@ PushRun::PushRun(RunParts parts, const PushOptions& options)
     : parts_(std::move(parts)),
       options_(options),
       slots_(parts_.pushes_max),
+      open_most_(parts_.ahead_max),
       pacer_(options.rate),
       arena_(kArenaBytes),
       outcomes_(kOutcomes),
@@ -79,7 +81,7 @@ void PushRun::fill() {
   Reject reject;
   // A stretch of rejected lines must not keep the loop from its other duties.
   for (std::size_t read = 0;
-       read < kBatch * 4 && batch_.size() < room && !slots_.full() && arena_used_ + kRecordBytesMax <= kArenaBytes;
+       read < kBatch * 4 && batch_.size() < room && slots_.in_use() < open_most_ && arena_used_ + kRecordBytesMax <= kArenaBytes;
        ++read) {
     const InputState state = parts_.input.next(record, reject);
     switch (state) {
@@ -268,6 +270,7 @@ void PushRun::reject(const Reject& reject) {
 // Five times a second: the progress line, the metrics, and whether the endpoint was given up.
 void PushRun::tick() {
   const std::int64_t now = mono_ns();
+  keep_outcomes(now);
   if (now - ticked_ns_ < Progress::kTickNs) return;
   ticked_ns_ = now;
   if (const std::string warning = parts_.input.take_warning(); !warning.empty()) say("warning: " + warning);
@@ -278,8 +281,17 @@ void PushRun::tick() {
   }
   parts_.progress.tick(facts, now);
   if (parts_.metrics != nullptr) parts_.metrics->publish(tally_);
-  keep_outcomes(now);
+  // What waits for its time must not keep others from being read.
+  open_most_ = static_cast<std::size_t>(std::min<std::uint64_t>(parts_.pushes_max, parts_.ahead_max + stats.delayed));
+  rest_journal();
   watch_states(stats);
+}
+
+// A run that hands nothing over (an outage, a slow input) has no line in doubt that was not handed over.
+void PushRun::rest_journal() {
+  const bool still = std::exchange(ticked_submitted_, end_.submitted) == end_.submitted;
+  if (!still || !parts_.record.journal) return;
+  if (auto rested = parts_.record.journal->rest(); !rested.ok()) own_error(rested.error());
 }
 
 // What would be read where no credential works would only fail: the rest stays unread, and the run can be continued.
@@ -311,11 +323,11 @@ void PushRun::drop_pending() {
   }
 }
 
-// Every second to the system, where the end of this process cannot touch them; every --sync to the disk.
+// Every 50 ms to the system, where the end of this process cannot touch them; every --sync to the disk.
 void PushRun::keep_outcomes(std::int64_t now) {
-  note_synced();
   const std::int64_t sync_ns = options_.sync_ms * 1'000'000;
   if (now - kept_ns_ < (out_sync_ ? std::min(kFlushNs, sync_ns) : kFlushNs)) return;
+  note_synced();
   if (auto flushed = parts_.out.flush(); !flushed.ok()) return own_error(flushed.error());
   if (auto flushed = parts_.rejects.flush(); !flushed.ok()) return own_error(flushed.error());
   kept_ns_ = now;

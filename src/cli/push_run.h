@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // PushRun: the loop of `tocsin push`: read, submit, collect, show; one thread does all four in turn.
 //
-// Bounds: the pushes under way are the slots; when they, the engine or the rate allow no more, reading
-// stops, so that memory does not depend on the input's size (--resume: half a byte a line). Ownership: owns
+// Bounds: the pushes under way are the slots, or fewer at most once, where a crash gives up what is under way; when
+// they, the engine or the rate allow no more, reading stops, so that memory does not depend on the input's size (--resume: half a byte a line). Ownership: owns
 // the submitter and the slots; engine, input, preparer, rejects and the run's record must outlive it.
 #pragma once
 
@@ -40,6 +40,7 @@ struct RunParts {
   PushMetrics* metrics;  // may be null
   Progress& progress;
   std::uint32_t pushes_max;
+  std::uint32_t ahead_max;  // pushes under way beside those that wait for their time; at most pushes_max
 };
 
 class PushRun {
@@ -69,6 +70,7 @@ class PushRun {
   void submit();
   void collect(std::size_t count);
   void tick();
+  void rest_journal();
   void keep_outcomes(std::int64_t now);
   void note_synced();
   void close_journal();
@@ -87,6 +89,7 @@ class PushRun {
   RunParts parts_;
   const PushOptions& options_;
   Slots slots_;
+  std::size_t open_most_;  // slots that may be in use at the moment
   Pacer pacer_;
   std::vector<Push> batch_;  // [next_, size) is not submitted yet
   std::size_t next_ = 0;
@@ -115,6 +118,7 @@ class PushRun {
   std::uint64_t handed_line_ = 0;   // highest that the engine took
   bool input_done_ = false;         // nothing is left to read (end, or --limit)
   std::int64_t ticked_ns_ = 0;
+  std::uint64_t ticked_submitted_ = 0;
 };
 
 }  // namespace tocsin::cli

@@ -12,9 +12,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr int kVersion = 1;
-constexpr std::int64_t kHurryNs = 250'000'000;
-constexpr std::int64_t kLeisureNs = 2'000'000'000;
+constexpr int kVersion = 2;  // 1 had no mark that was taken back
 
 std::string text_of(const ordered_json& j) {
   return j.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
@@ -56,6 +54,10 @@ void take_record(const ordered_json& j, JournalFacts& facts) {
     facts.checks.push_back(check);
   } else if (j.contains("synced")) {
     facts.outcomes_synced = std::max(facts.outcomes_synced, j.at("synced").get<std::uint64_t>());
+  } else if (j.contains("admitted") && !j.contains("ended")) {
+    const std::uint64_t admitted = j.at("admitted").get<std::uint64_t>();
+    if (facts.sessions.empty() || admitted > facts.sessions.back().mark) throw std::invalid_argument("admitted");
+    facts.sessions.back().mark = admitted;
   } else {
     const std::string how = j.at("ended").get<std::string>();
     const SessionEnd end{how == "done", j.at("limit").get<std::uint64_t>(), j.at("admitted").get<std::uint64_t>(),
@@ -82,7 +84,7 @@ Result<JournalFacts> read_journal(std::string_view bytes) {
     try {
       const ordered_json j = ordered_json::parse(line);
       if (!facts.begun) {
-        if (const int version = j.at("tocsin_run").get<int>(); version != kVersion)
+        if (const int version = j.at("tocsin_run").get<int>(); version < 1 || version > kVersion)
           return Error{Code::unsupported, fmt::format("was written in form {} by a later tocsin; use that", version)};
         facts.header = header_of(j);
         facts.begun = true;
@@ -124,7 +126,8 @@ Result<void> RunJournal::begin(const RunHeader& header) {
 }
 
 Result<void> RunJournal::begin_session(const RunSession& session) {
-  easy_ = durable_ = written_ = ticket_ = 0;
+  last_ = easy_ = durable_ = written_ = ticket_ = marked_line_ = 0;
+  marked_ns_ = waited_ns_ = 0;
   return write_through(text_of(
       {{"session", 1}, {"outcomes_from", session.outcomes_from}, {"retry_failed", session.retry_failed}}));
 }
@@ -138,30 +141,62 @@ Result<void> RunJournal::write_mark(std::uint64_t mark, std::uint64_t line, std:
   return {};
 }
 
+void RunJournal::settle_mark() {
+  durable_ = written_;
+  ticket_ = 0;
+}
+
+// The sender stands still; only so is it known how long a sync takes.
+Result<void> RunJournal::await_mark() {
+  const std::int64_t began = clock_();
+  if (auto waited = file_->wait(ticket_); !waited.ok()) return waited;
+  const std::int64_t now = clock_();
+  waited_ns_ += now - began;
+  stride_ns_ = std::clamp((now - marked_ns_) * 5 / 2, stride_ns_, kStrideNsMax);
+  settle_mark();
+  return {};
+}
+
+// The next stride from the rate since the last mark. A rate that rose or fell is followed in a few marks, lest a gap
+// between lines, or a pause, be taken for a rate.
+void RunJournal::learn_stride(std::uint64_t line) {
+  const std::int64_t now = clock_();
+  if (marked_ns_ != 0) {
+    const auto took = static_cast<double>(std::max<std::int64_t>(now - marked_ns_ - waited_ns_, 1));
+    const double wanted = static_cast<double>(line - marked_line_) * static_cast<double>(stride_ns_) / took;
+    const std::uint64_t least = std::max(stride_ / 4, kStrideMin);
+    const std::uint64_t most = std::min(stride_ * 8, kStrideMax);
+    stride_ = wanted >= static_cast<double>(most) ? most : std::max(static_cast<std::uint64_t>(wanted), least);
+    // A disk that was slow once need not stay so.
+    if (waited_ns_ == 0) stride_ns_ = std::max(stride_ns_ - stride_ns_ / 16, kStrideNs);
+  }
+  marked_line_ = line;
+  marked_ns_ = now;
+  waited_ns_ = 0;
+}
+
 Result<void> RunJournal::admit_further(std::uint64_t line, std::string_view text) {
-  const auto settled = [this] {
-    durable_ = written_;
-    ticket_ = 0;
-  };
-  if (ticket_ != 0 && file_->synced() >= ticket_) settled();
+  if (ticket_ != 0 && file_->synced() >= ticket_) settle_mark();
   if (line > durable_ && ticket_ != 0) {
-    if (auto waited = file_->wait(ticket_); !waited.ok()) return waited;
-    settled();
+    if (auto waited = await_mark(); !waited.ok()) return waited;
   }
   if (ticket_ == 0 && line + stride_ / 2 > durable_) {
-    // A stride is what is sent in a quarter of a second or more, whatever the rate.
-    const std::int64_t now = clock_();
-    if (marked_ns_ != 0 && now - marked_ns_ < kHurryNs) stride_ = std::min(stride_ * 2, kStrideMax);
-    if (marked_ns_ != 0 && now - marked_ns_ > kLeisureNs) stride_ = std::max(stride_ / 2, kStrideMin);
-    marked_ns_ = now;
+    learn_stride(line);
     const bool behind = line > durable_;  // the first, or a stretch of lines that were done already
     if (auto wrote = write_mark((behind ? line - 1 : durable_) + stride_, line, text); !wrote.ok()) return wrote;
     if (behind) {
-      if (auto waited = file_->wait(ticket_); !waited.ok()) return waited;
-      settled();
+      if (auto waited = await_mark(); !waited.ok()) return waited;
     }
   }
   easy_ = ticket_ != 0 ? durable_ : durable_ - stride_ / 2;
+  return {};
+}
+
+Result<void> RunJournal::rest() {
+  if (written_ == last_) return {};
+  if (auto wrote = file_->append(fmt::format("{{\"admitted\":{}}}\n", last_)); !wrote.ok()) return wrote;
+  easy_ = durable_ = written_ = last_;
+  ticket_ = 0;
   return {};
 }
 

@@ -88,6 +88,26 @@ class Resume(Case):
         self.assertTrue(all(o["resumed"] for o in unknown))
         self.assertEqual({o["outcome"] for o in outcomes.values()}, {"accepted", "unknown"})
 
+    def test_at_most_once_gives_up_what_was_under_way_and_no_line_more(self):
+        devices, under_way = 30_000, 1_024
+        silent = self.mock("--delay", "1h", "--streams-max", "20")
+        fleet = self.fleet(devices, silent.topic, 13)
+        out = self.path("out.ndjson")
+        options = ("--out", out, "--policy", "at-most-once", "--connections", "1", "--streams", "20")
+        child = self.start(silent, fleet, *options)
+        # It waits for answers, and has taken its mark back.
+        record = b'{"admitted":%d}\n' % under_way
+        self.assertTrue(harness.wait_until(lambda: os.path.exists(out + ".run") and record in open(out + ".run", "rb").read()))
+        self.assertTrue(harness.wait_until(lambda: silent.totals()["requests"] == 20))
+        child.kill()
+        child.communicate()
+        silent.kill()
+        server = self.mock()  # at another port of the same host
+        ran = run(self.command(server, fleet, *options, "--resume"))
+        self.assertSays(ran, 5)
+        self.assertEqual((ran.json["unknown"], ran.json["accepted"]), (under_way, devices - under_way))
+        self.assertEqual(server.totals()["accepted"], devices - under_way)
+
     def outcomes_synced(self, out):
         try:
             with open(out + ".run", "rb") as file:

@@ -287,12 +287,14 @@ def outcome_file():
         '{"session":1,"outcomes_from":0,"retry_failed":false}\n'
         '{"mark":1024,"line":1,"hash":"0123456789abcdef"}\n{"synced":81920}\n{"mark":2048,"line":900,"hash":"fedcba9876543210"}\n'
         '{"ended":"stopped","limit":0,"admitted":981,"outcomes":90112}\n'
-        '{"session":2,"outcomes_from":90112,"retry_failed":true}\n{"mark":4096,"line":982,"hash":"0000000000000001"}\n'
+        '{"session":2,"outcomes_from":90112,"retry_failed":true}\n{"mark":4096,"line":982,"hash":"0000000000000001"}\n{"admitted":1300}\n'
         '{"ended":"done","limit":5,"admitted":1200,"outcomes":99000}\n' % key).encode()
     yield "journal", b"\0" + journal
     yield "journal_torn", b"\0" + journal[:500]
     yield "journal_zeros", b"\0" + journal[:400] + bytes(100)
-    yield "journal_later", b"\0" + journal.replace(b'_run":1', b'_run":2', 1)
+    yield "journal_later", b"\0" + journal.replace(b'_run":1', b'_run":3', 1)
+    yield "journal_rested", b"\0" + journal.replace(b'_run":1', b'_run":2', 1) + b'{"session":3,"outcomes_from":99000,"retry_failed":false}\n' \
+        b'{"mark":5000,"line":1201,"hash":"00000000000000aa"}\n{"admitted":1250}\n{"mark":1300,"line":1251,"hash":"00000000000000ab"}\n'
 
     def outcome(line, rest):
         return b'{"line":%d,"id":%d,"token":"%s","outcome":%s,"at":"2026-11-24T06:08:09.123Z"}\n' % (line, line, b"ab" * 4, rest)

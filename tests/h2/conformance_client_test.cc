@@ -315,8 +315,11 @@ std::vector<ClientRow> frame_rows() {
       {"6.10", "END_STREAM of HEADERS counts behind the last CONTINUATION", split_block(1, kOkId, {1, 4}, true),
        kAccepted, {}, answered(200, {}, kId)},
       {"6.10", "CONTINUATION without end is not read for ever (section 10.5.1)",
-       [] { std::string all = frame(kHeaders, 0, 1, kOk); for (int i = 0; i < 200; ++i) all += frame(kContinuation, 0,
-       1, {}); return all; }(),
+       [] {
+         std::string all = frame(kHeaders, 0, 1, kOk);
+         for (int i = 0; i < 200; ++i) all += frame(kContinuation, 0, 1, {});
+         return all;
+       }(),
        connection_error(kEnhanceYourCalm)},
   };
 }

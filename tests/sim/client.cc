@@ -108,6 +108,7 @@ void World::meddle(Kind kind) {
       gateway_config_->dead[hex] = true_clock().wall_ns / kMs;
       break;
     }
+    case Kind::tokens_told: tell_dead_tokens(credential); break;
     case Kind::credential_replaced: {
       if (removed_[credential]) return;
       replace(credential);
@@ -148,6 +149,27 @@ void World::meddle(Kind kind) {
   }
   count(kind);
   note(std::string("client: ") + kind_name(kind));
+}
+
+// As at a start, from what was kept of earlier runs, or from another engine.
+void World::tell_dead_tokens(std::uint32_t credential) {
+  const std::string& topic = templates_[templates_of_[credential][0]]->options.topic;
+  std::vector<std::pair<std::uint64_t, std::int64_t>> tokens;
+  for (std::uint64_t i = 1 + chance_.below(5); i != 0; --i) {
+    const std::uint64_t number = 1 + chance_.below(kPool);
+    const std::int64_t since_ms = true_clock().wall_ns / kMs - static_cast<std::int64_t>(chance_.below(5000));
+    tokens.emplace_back(number, since_ms);
+    if (chance_.chance(0.5)) registered_[{topic, number}] = since_ms + 1;
+  }
+  for (auto& host : hosts_) {
+    auto& dead = host->dead.emplace_back();
+    for (const auto& [number, since_ms] : tokens) {
+      const std::string& token = host->held.emplace_back(pool_token(number));
+      dead.push_back({credential, topic, base::as_bytes(token), since_ms});
+      dead_tokens_.known({host->number, topic + token}, since_ms, now_ + kMs);
+    }
+    tell(*host, dispatch::EventKind::dead_tokens).dead = dead;
+  }
 }
 
 }  // namespace tocsin::sim

@@ -10,7 +10,7 @@ const char* kind_name(Kind kind) {
       "resolve-fails",  "dial-refused",      "dial-hangs",        "address-dead",       "proxy-refuses", "budget-used-up",
       "short-send",     "slow-send",         "cut-bytes",         "wire-reset",         "wire-stalls",   "wire-half-open",
       "peer-hangs-up", "broken-answer",  "mass-death",        "outage",            "clock-steps",        "clock-drifts",  "token-dies",
-      "token-fails",
+      "token-fails",    "tokens-told",
       "credential-replaced", "credential-rolled", "credential-paused", "credential-removed", "group-paused",
       "group-cancelled", "ids-cancelled",    "rate-changed"};
   static_assert(std::size(kNames) == kKinds);

@@ -41,6 +41,7 @@ enum class Kind : std::uint8_t {
   clock_drifts,
   token_dies,     // a device token becomes unregistered
   token_fails,    // a provider token cannot be signed
+  tokens_told,    // the owner names device tokens that are dead
   credential_replaced,
   credential_rolled,
   credential_paused,

@@ -204,7 +204,7 @@ void World::send(Host& host, Link& link, base::ByteView bytes) {
         link.open_streams.insert(head.id);
         if (credentials_[link.credential]->provider_tokens) first_answer_.started(link.number, head.id);
         version_rule_.started({host.number, link.credential}, link.number, link.encoded_from);
-        link.started_from[head.id] = link.encoded_from;
+        link.started[head.id] = {link.encoded_from, now_};
         after_goaway_.started(link.number, head.id, link.encoded_from);
         if (link.silent) dead_peer_.died(link.number, now_);
       });
@@ -496,14 +496,15 @@ void World::see_request(const mock::Peer& peer, const h2::ServerRequest& request
     return;
   }
   // When its HEADERS were encoded, or a little earlier; the body may have had to wait.
-  const auto started = link.started_from.find(static_cast<std::uint32_t>(request.stream_id));
-  if (started == link.started_from.end()) {
+  const auto started = link.started.find(static_cast<std::uint32_t>(request.stream_id));
+  if (started == link.started.end()) {
     verdicts_.say(4, "a request on a stream that never began");
     return;
   }
-  const std::int64_t encoded_from = started->second;
-  link.started_from.erase(started);
+  const auto [encoded_from, left_at] = started->second;
+  link.started.erase(started);
   Pushed& pushed = found->second;
+  rates_saw(pushed.spec, left_at);
   if (pushed.spec.credential != link.credential) verdicts_.say(4, "a push went out with another credential");
   const bool first = pushed.seen++ == 0;
   if (reply.status == 200) {

@@ -205,6 +205,10 @@ void Expiry::requested(std::uint64_t id, std::int64_t deadline, std::int64_t enc
   verdicts_.say(13, push_name(id) + " was sent " + in_ms(encoded_from - deadline) + " after its deadline");
 }
 
+void Expiry::still_open(std::uint64_t id, std::int64_t over_ns) {
+  verdicts_.say(13, push_name(id) + " has no outcome " + in_ms(over_ns) + " after its deadline");
+}
+
 void Supersession::superseded(std::uint64_t id, const std::string& key, std::uint64_t by, const std::string& by_key) {
   if (by > id && key == by_key) return;
   verdicts_.say(16, push_name(id) + " was superseded by " + std::to_string(by) + ", which is no newer one of its key");
@@ -277,13 +281,16 @@ void Liveness::came_through(std::uint64_t id, End end, bool excused) {
   verdicts_.say(20, push_name(id) + " was made after all was healed, and is " + end_name(end));
 }
 
-void RateRule::sent(std::int64_t at, const char* what) {
-  recent_.push_back(at);
-  while (recent_.front() <= at - base::kSecond) recent_.pop_front();
-  if (static_cast<double>(recent_.size()) > rate_ + burst_) {
-    verdicts_.say(14, std::string(what) + " sent " + std::to_string(recent_.size()) + " in a second at a rate of " + std::to_string(rate_));
-    recent_.clear();
+void RateRule::judge(const std::string& what) {
+  std::sort(sent_.begin(), sent_.end());
+  for (std::size_t first = 0, i = 0; i < sent_.size(); ++i) {
+    while (sent_[first] <= sent_[i] - base::kSecond) ++first;
+    const std::size_t count = i - first + 1;
+    if (static_cast<double>(count) <= rate_ + burst_) continue;
+    verdicts_.say(14, what + ": " + std::to_string(count) + " requests in a second at a rate of " + std::to_string(rate_));
+    break;
   }
+  sent_.clear();
 }
 
 void DeadPeer::look(std::int64_t now, bool (*has_in_flight)(void*, unsigned), void* context) {

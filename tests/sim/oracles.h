@@ -225,31 +225,38 @@ class DrainBound {
   Verdicts& verdicts_;
 };
 
-// Beside the twelve: an expired push's outcome comes within a second; a rate is kept over any second; a dead peer with
-// pushes in flight is found within ten.
+// 13: an expired push's outcome comes within a second, and one in flight as its time is over ends with the time for its answer.
 class Expiry {
  public:
   explicit Expiry(Verdicts& verdicts) : verdicts_(verdicts) {}
   void ended(std::uint64_t id, std::int64_t deadline, std::int64_t at, bool expired, bool was_waiting);
   // Written, again or for the first time, in bytes that were encoded no earlier than `encoded_from`.
   void requested(std::uint64_t id, std::int64_t deadline, std::int64_t encoded_from);
+  void still_open(std::uint64_t id, std::int64_t over_ns);
 
  private:
   Verdicts& verdicts_;
 };
 
+// 14: no more requests in any second than the rate and what may have gathered. They may be told in any order.
 class RateRule {
  public:
-  RateRule(Verdicts& verdicts, double per_second, double burst) : verdicts_(verdicts), rate_(per_second), burst_(burst) {}
-  void sent(std::int64_t at, const char* what);
+  RateRule(Verdicts& verdicts, double per_second, double burst, std::int64_t since = 0)
+      : verdicts_(verdicts), rate_(per_second), burst_(burst), since_(since) {}
+  void sent(std::int64_t at) {
+    if (at >= since_) sent_.push_back(at);
+  }
+  void judge(const std::string& what);
 
  private:
   Verdicts& verdicts_;
   double rate_;
   double burst_;
-  std::deque<std::int64_t> recent_;
+  std::int64_t since_;  // before that another rate held
+  std::vector<std::int64_t> sent_;
 };
 
+// 15: a dead peer with pushes in flight is found within ten seconds.
 class DeadPeer {
  public:
   explicit DeadPeer(Verdicts& verdicts) : verdicts_(verdicts) {}

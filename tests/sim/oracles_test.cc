@@ -218,11 +218,20 @@ TEST(Oracle, BoundsBuffersFairnessDrainExpiryRateAndDeadPeers) {
   Expiry(late).requested(1, 10 * kSec, 11 * kSec + 1);
   EXPECT_TRUE(complains(late, 13));
 
+  Verdicts open;
+  Expiry(open).still_open(1, 20 * kSec);
+  EXPECT_TRUE(complains(open, 13));
+
   Verdicts rate;
-  RateRule rule(rate, 10, 2);
-  for (int i = 0; i < 12; ++i) rule.sent(i, "x");
+  RateRule rule(rate, 10, 2, 5);
+  rule.sent(1);  // another rate's
+  for (int i = 0; i < 12; ++i) rule.sent(kSec - i);
+  rule.sent(2 * kSec - 11);
+  rule.judge("x");
   EXPECT_TRUE(rate.good());
-  rule.sent(13, "x");
+  for (int i = 0; i < 12; ++i) rule.sent(kSec - i);
+  rule.sent(2 * kSec - 12);
+  rule.judge("x");
   EXPECT_TRUE(complains(rate, 14));
 
   Verdicts keys;

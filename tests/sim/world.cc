@@ -164,13 +164,36 @@ void World::replace(std::uint32_t index) {
 }
 
 void World::set_rate(dispatch::Pace pace, std::uint32_t index, double rate) {
-  buckets_[{static_cast<int>(pace), index}].set(rate, now_);
+  const std::pair key{static_cast<int>(pace), index};
+  buckets_[key].set(rate, now_);
+  judge_rate(key);
+  rates_.erase(key);
+  // What may have gathered: the bucket's burst and a lease in each shard; and a little, for what a send takes.
+  const double burst = std::max(1.0, rate * engine::RateBucket::kBurstS) +
+                       static_cast<double>(draw_.shards) * std::max(1.0, rate * engine::RateBucket::kShareS) + rate * 0.01;
+  if (rate > 0) rates_.try_emplace(key, verdicts_, rate, burst, now_ + 5 * kMs);
   dispatch::Event event;
   event.kind = dispatch::EventKind::pace_changed;
   event.pace = pace;
   event.index = index;
   event.result = rate > 0 ? 1 : 0;
   tell_all(event);
+}
+
+// Requests are timed as they leave; where sends take long, that says too little of when they were written.
+void World::rates_saw(const Spec& spec, std::int64_t left_at) {
+  if (draw_.menu[static_cast<std::size_t>(Kind::slow_send)] != 0) return;
+  const std::pair<dispatch::Pace, std::uint32_t> paces[] = {
+      {dispatch::Pace::engine, 0}, {dispatch::Pace::credential, spec.credential}, {dispatch::Pace::group, spec.group - 1}};
+  for (const auto& [pace, index] : paces) {
+    if (const auto rule = rates_.find({static_cast<int>(pace), index}); rule != rates_.end()) rule->second.sent(left_at);
+  }
+}
+
+void World::judge_rate(const std::pair<int, std::uint32_t>& key) {
+  static constexpr const char* kWhose[] = {"the engine", "credential ", "group "};
+  const auto rule = rates_.find(key);
+  if (rule != rates_.end()) rule->second.judge(kWhose[key.first] + (key.first == 0 ? "" : std::to_string(key.second)));
 }
 
 void World::start() {
@@ -307,6 +330,11 @@ std::uint64_t World::push(const Spec& spec) {
     const std::int64_t start = kSec;
     record.deadline = static_cast<dispatch::Tick>(std::max<std::int64_t>(1, (now_ + spec.deadline_ns - start) / dispatch::kTickNs));
     pushed.deadline = start + std::int64_t{record.deadline} * dispatch::kTickNs;
+    // Written just before it, a push is answered or given up within the time for an answer.
+    const std::int64_t over = credentials_[spec.credential]->answer_timeout_ns + kSec;
+    at(pushed.deadline + over, [this, id, over] {
+      if (!pushes_.at(id).ended) expiry_.still_open(id, over);
+    });
   }
   const std::string data = token + spec.collapse + spec.content;
   record.token_bytes = 32;
@@ -357,6 +385,7 @@ void World::step(Host& host) {
   host.shard->step(clock(), events, pushes, host.out);
   host.addresses.clear();
   host.ids.clear();
+  host.dead.clear();
 
   const dispatch::Output& out = host.out;
   no_spin_.stepped(host.number, now_, !events.empty() || !pushes.empty(),
@@ -485,6 +514,7 @@ void World::finish() {
   bounds_.at_rest("places of the dial budget", draw_.budget_dials - budget_dials_);
   conservation_.nothing_pending();
   effects_.judge();
+  for (const auto& [key, bucket] : buckets_) judge_rate(key);
 }
 
 Report World::run() {

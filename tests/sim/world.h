@@ -142,7 +142,11 @@ class World {
     std::int64_t to_client = 0;
     std::int64_t stalled_until = 0;
     std::int64_t latency = 0;
-    std::map<std::uint32_t, std::int64_t> started_from;  // by stream: encoded_from of its HEADERS
+    struct Start {
+      std::int64_t encoded_from = 0;
+      std::int64_t left_at = 0;
+    };
+    std::map<std::uint32_t, Start> started;  // by stream: when its HEADERS were encoded at the earliest, and went
     std::int64_t timer_at = base::kNever;
     std::set<std::uint32_t> open_streams;  // as the client sees them
     std::set<std::uint32_t> shows_nothing; // streams whose answer says nothing of the way: it is about the credential
@@ -163,6 +167,7 @@ class World {
     std::deque<std::string> held;                       // bytes and texts of events
     std::deque<std::vector<base::Address>> addresses;
     std::deque<std::vector<std::uint64_t>> ids;
+    std::deque<std::vector<dispatch::DeadToken>> dead;
     std::deque<dispatch::PushRecord> inbox;
     std::map<std::uint64_t, Link*> links;
     bool step_due = false;
@@ -238,6 +243,9 @@ class World {
   void silence(Link& link);
   void close(Host& host, Link& link);
   Link* any_link();
+  void rates_saw(const Spec& spec, std::int64_t left_at);
+  void judge_rate(const std::pair<int, std::uint32_t>& key);
+  void tell_dead_tokens(std::uint32_t credential);
   void judge_refusal(const Link& link, Reason reason);
   void version_changed(Host& host, std::uint32_t credential);
   void see_request(const mock::Peer& peer, const h2::ServerRequest& request, const mock::Reply& reply);
@@ -275,6 +283,7 @@ class World {
   unsigned groups_ = 0;
   unsigned group_base_ = 0;  // cancelled ones are followed by new ones
   std::map<std::pair<int, std::uint32_t>, engine::RateBucket> buckets_;  // the engine's own, shared by all shards
+  std::map<std::pair<int, std::uint32_t>, RateRule> rates_;
   std::map<std::uint64_t, Pushed> pushes_;
   std::map<std::byte*, std::unique_ptr<std::byte[]>> blocks_;
   std::map<std::pair<std::string, std::uint64_t>, std::int64_t> registered_;  // topic, pool token -> ms, after a 410

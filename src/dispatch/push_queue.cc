@@ -13,6 +13,7 @@ namespace {
 // What a request costs its class, in the enum's order: normal, urgent, bulk. Of equals the more urgent class goes first.
 constexpr std::array<std::uint64_t, 3> kStrides = {4, 1, 16};
 constexpr std::array<std::size_t, 3> kOrder = {1, 0, 2};
+constexpr std::array<unsigned, 3> kRanks = {1, 0, 2};  // of each class in that order
 static_assert(static_cast<int>(PriorityClass::normal) == 0 && static_cast<int>(PriorityClass::urgent) == 1 &&
               static_cast<int>(PriorityClass::bulk) == 2);
 
@@ -192,7 +193,7 @@ CoalesceKey Queue::key_of(std::uint32_t slot) const {
   return key;
 }
 
-std::uint32_t Queue::enter_chain(std::uint32_t slot) {
+void Queue::enter_chain(std::uint32_t slot) {
   const CoalesceKey key = key_of(slot);
   const std::uint32_t newest = index_.find(key.hash, [&](std::uint32_t other) {
     const Meta& meta = metas_[other];
@@ -206,14 +207,28 @@ std::uint32_t Queue::enter_chain(std::uint32_t slot) {
   });
   if (newest == kNone) {
     index_.add(key.hash, slot);
-    return kNone;
+    return;
   }
   index_.replace(key.hash, newest, slot);
   metas_[slot].older = newest;
   metas_[newest].newer = slot;
-  std::uint32_t older = newest;
-  while (older != kNone && !waits(older)) older = metas_[older].older;
-  return older;
+}
+
+bool Queue::stands_for(std::uint32_t newer, std::uint32_t older) const {
+  const PushRecord& mine = records_[newer];
+  const PushRecord& other = records_[older];
+  const auto paused = [this](const PushRecord& record) { return record.group != 0 && groups_[record.group - 1].paused; };
+  const auto rank = [](const PushRecord& record) { return kRanks[static_cast<std::size_t>(record.priority_class)]; };
+  const auto lasts = [](const PushRecord& record) { return record.deadline == kTickNone ? kTickMax : record.deadline; };
+  return rank(mine) <= rank(other) && lasts(mine) >= lasts(other) && (!paused(mine) || paused(other));
+}
+
+void Queue::supersede_older(std::uint32_t slot, std::vector<Superseded>& superseded) {
+  for (std::uint32_t older = metas_[slot].older; older != kNone; older = metas_[older].older) {
+    if (!waits(older) || !stands_for(slot, older)) continue;
+    hold(older);
+    superseded.push_back({older, records_[slot].id, false});
+  }
 }
 
 std::uint32_t Queue::insert(const PushRecord& record, std::uint32_t topic, bool coalesce, bool by_collapse_id,
@@ -224,14 +239,17 @@ std::uint32_t Queue::insert(const PushRecord& record, std::uint32_t topic, bool 
   meta.flow = flow_of(record, topic);
   meta.keyed = coalesce;
   meta.by_collapse = coalesce && by_collapse_id;
-  const std::uint32_t older = coalesce ? enter_chain(slot) : kNone;
-  // The older one's place in line, where they stand in the same line.
-  const bool same_line = older != kNone && metas_[older].state == PushState::queued && metas_[older].flow == meta.flow;
-  link_before(slot, same_line ? older : kNone);
-  if (older != kNone) {
-    hold(older);
-    superseded.push_back({older, record.id, false});
+  std::uint32_t place = kNone;
+  if (coalesce) {
+    enter_chain(slot);
+    // The place in line of one that stands in the same line; of several, of the oldest.
+    for (std::uint32_t older = meta.older; older != kNone; older = metas_[older].older) {
+      const bool in_line = metas_[older].state == PushState::queued && metas_[older].flow == meta.flow;
+      if (in_line && stands_for(slot, older)) place = older;
+    }
   }
+  link_before(slot, place);
+  if (coalesce) supersede_older(slot, superseded);
   watch_deadline(slot);
   return slot;
 }
@@ -297,17 +315,13 @@ bool Queue::requeue(std::uint32_t slot, Tick not_before, std::vector<Superseded>
     return false;
   }
   for (std::uint32_t newer = meta.newer; newer != kNone; newer = metas_[newer].newer) {
-    if (!waits(newer)) continue;
+    if (!waits(newer) || !stands_for(newer, slot)) continue;
     by = records_[newer].id;
     accepted = false;
     meta.state = PushState::held;
     return false;
   }
-  for (std::uint32_t older = meta.older; older != kNone; older = metas_[older].older) {
-    if (!waits(older)) continue;
-    hold(older);
-    superseded.push_back({older, records_[slot].id, false});
-  }
+  supersede_older(slot, superseded);
   if (not_before != kTickNone) {
     add_delayed(slot, not_before);
   } else {

@@ -8,7 +8,9 @@
 //
 // Pushes of a coalescing template have a key (topic, token, and collapse id where that counts); a newer one supersedes
 // those of its key that wait, takes the place in line where it can, and once accepted also those that come back to wait.
-// So of one key at most one waits, whatever number of them is in flight.
+// It does not stand for one that may go sooner or wait longer: while its own group is paused and the other's is not, from
+// a class that is served less, or with a nearer deadline. Then both wait, and the newer one, once accepted, still
+// supersedes the other.
 //
 // Threads: one at a time. Ownership: slots are the caller's between insert() and finish(); a slot that the queue hands
 // out as superseded, expired or cancelled is `held` until finish(). Bounds: pushes_max slots; one small record per flow that
@@ -92,8 +94,9 @@ class Queue {
   // It was not written after all: back to where it stood, as if it had not been popped. Of several, the last one popped
   // first, and before anything else is done with the queue but delay(), hold() and finish() of those popped with it.
   void unpop(std::uint32_t slot);
-  // In flight, back to wait: to the front, or delayed. False: a newer one of its key waits, or was accepted, so that it
-  // is superseded instead, and held. Else an older one of its key that waits is superseded by it.
+  // In flight, back to wait: to the front, or delayed. False: a newer one of its key waits that stands for it, or one was
+  // accepted, so that it is superseded instead, and held. Else those of its key that wait and are older are superseded by
+  // it, as by a new one.
   bool requeue(std::uint32_t slot, Tick not_before, std::vector<Superseded>& superseded, std::uint64_t& by,
                bool& accepted);
   // Popped, but not to go before this tick; its group's allowance is given back.
@@ -194,8 +197,11 @@ class Queue {
   bool waits(std::uint32_t slot) const {
     return metas_[slot].state == PushState::queued || metas_[slot].state == PushState::delayed;
   }
-  // Puts `slot` at the head of its key's chain, and answers the one that waits there; kNone: none does.
-  std::uint32_t enter_chain(std::uint32_t slot);
+  // Puts `slot` at the head of its key's chain.
+  void enter_chain(std::uint32_t slot);
+  // Whether `newer` may stand for `older`, which waits.
+  bool stands_for(std::uint32_t newer, std::uint32_t older) const;
+  void supersede_older(std::uint32_t slot, std::vector<Superseded>& superseded);
   CoalesceKey key_of(std::uint32_t slot) const;
   void leave_chain(std::uint32_t slot);
 

@@ -90,15 +90,30 @@ class Model {
     }
     push.state = state;
   }
-  std::optional<std::uint32_t> waiting_with_key(const Push& of, bool newer, bool older) const {
-    std::optional<std::uint32_t> found;
+  bool paused(const Push& push) const { return std::get<2>(push.line) != 0 && groups[std::get<2>(push.line) - 1].paused; }
+  // A newer push that is served later, lasts shorter, or is paused where the other is not leaves it alone.
+  bool stands_for(const Push& newer, const Push& older) const {
+    const auto rank = [](const Push& push) {
+      switch (static_cast<PriorityClass>(std::get<3>(push.line))) {
+        case PriorityClass::urgent: return 0;
+        case PriorityClass::normal: return 1;
+        default: return 2;
+      }
+    };
+    if (rank(newer) > rank(older) || (paused(newer) && !paused(older))) return false;
+    return newer.deadline == kTickNone || (older.deadline != kTickNone && newer.deadline >= older.deadline);
+  }
+  // Those of its key that wait, the newest first.
+  Slots waiting_with_key(const Push& of, auto&& counts) const {
+    Slots found;
     for (const auto& [slot, push] : pushes) {
-      if (!waits(push) || !of.key || push.key != of.key) continue;
-      if (!(newer && push.age > of.age) && !(older && push.age < of.age)) continue;
-      EXPECT_FALSE(found) << "two of one key wait";
-      found = slot;
+      if (waits(push) && of.key && push.key == of.key && push.age != of.age && counts(push)) found.push_back(slot);
     }
+    std::sort(found.begin(), found.end(), [this](std::uint32_t a, std::uint32_t b) { return pushes.at(a).age > pushes.at(b).age; });
     return found;
+  }
+  Slots older_to_go(const Push& of) const {
+    return waiting_with_key(of, [&](const Push& other) { return other.age < of.age && stands_for(of, other); });
   }
 };
 
@@ -177,7 +192,8 @@ class Twin {
     push.line = {record.credential, topic, record.group, static_cast<int>(record.priority_class)};
     push.deadline = record.deadline;
     if (coalesce) push.key = std::to_string(record.credential) + "@" + std::to_string(topic) + '/' + token + (by_collapse ? '/' + collapse : std::string("-"));
-    const auto older = model_.waiting_with_key(push, false, true);
+    const Slots older = model_.older_to_go(push);
+    if (older.empty() && push.key && !model_.waiting_with_key(push, [](const auto&) { return true; }).empty()) ++seen["left alone"];
 
     Taken taken;
     const std::uint32_t slot = queue_.insert(record, topic, coalesce, coalesce && by_collapse, taken);
@@ -185,12 +201,15 @@ class Twin {
     model_.pushes[slot] = push;
     std::set<std::uint32_t>* place = nullptr;
     auto& line = model_.lines[push.line];
-    if (older && model_.pushes[*older].state == PushState::queued && model_.pushes[*older].line == push.line) {
-      ++seen["place taken"];
+    for (const std::uint32_t other : older) {
+      if (model_.pushes[other].state != PushState::queued || model_.pushes[other].line != push.line) continue;
       for (auto& each : line) {
-        if (each.contains(*older)) place = &each;
+        if (each.contains(other)) place = &each;
       }
-      // It stands where the older stood, also among others whose order is open.
+    }
+    if (place != nullptr) {
+      ++seen["place taken"];
+      // It stands where the oldest stood, also among others whose order is open.
       place->insert(slot);
     } else {
       line.push_back({slot});
@@ -198,14 +217,16 @@ class Twin {
     expect_superseded(taken, older, push.id, false);
   }
 
-  void expect_superseded(const Taken& taken, std::optional<std::uint32_t> older, std::uint64_t by, bool accepted) {
-    ASSERT_EQ(taken.size(), older ? 1u : 0u);
-    if (!older) return;
-    ++seen[accepted ? "superseded by an accepted one" : "superseded"];
-    EXPECT_EQ(taken[0].slot, *older);
-    EXPECT_EQ(taken[0].by, by);
-    EXPECT_EQ(taken[0].accepted, accepted);
-    model_.take_out(*older, PushState::held);
+  void expect_superseded(const Taken& taken, const Slots& older, std::uint64_t by, bool accepted) {
+    ASSERT_EQ(taken.size(), older.size());
+    if (older.size() > 1) ++seen["several superseded"];
+    for (std::size_t i = 0; i < older.size(); ++i) {
+      ++seen[accepted ? "superseded by an accepted one" : "superseded"];
+      EXPECT_EQ(taken[i].slot, older[i]);
+      EXPECT_EQ(taken[i].by, by);
+      EXPECT_EQ(taken[i].accepted, accepted);
+      model_.take_out(older[i], PushState::held);
+    }
   }
 
   std::optional<std::uint32_t> pop(std::uint32_t credential) {
@@ -277,23 +298,25 @@ class Twin {
 
   void requeue(std::uint32_t slot, Tick until) {
     Model::Push& push = model_.pushes[slot];
-    const auto newer = model_.waiting_with_key(push, true, false);
-    const auto older = model_.waiting_with_key(push, false, true);
+    const Slots newer = model_.waiting_with_key(push, [&](const auto& other) {
+      return other.age > push.age && model_.stands_for(other, push);
+    });
+    const Slots older = model_.older_to_go(push);
     Taken taken;
     std::uint64_t by = 0;
     bool accepted = false;
     const bool back = queue_.requeue(slot, until, taken, by, accepted);
-    EXPECT_EQ(back, push.outdone_by == 0 && !newer);
+    EXPECT_EQ(back, push.outdone_by == 0 && newer.empty());
     if (!back) {
       EXPECT_EQ(accepted, push.outdone_by != 0);
-      EXPECT_EQ(by, push.outdone_by != 0 ? push.outdone_by : model_.pushes[newer.value_or(slot)].id);
+      EXPECT_EQ(by, push.outdone_by != 0 ? push.outdone_by : model_.pushes[newer.empty() ? slot : newer.back()].id);
       EXPECT_TRUE(taken.empty());
       push.state = PushState::held;
       ++seen[accepted ? "retry outdone" : "retry superseded"];
       return;
     }
     expect_superseded(taken, older, push.id, false);
-    if (older) ++seen["superseded by a retry"];
+    if (!older.empty()) ++seen["superseded by a retry"];
     if (until == kTickNone) return model_.front(slot);
     push.state = PushState::delayed;
     push.not_before = until;
@@ -301,7 +324,8 @@ class Twin {
 
   void finish(std::uint32_t slot, bool accepted) {
     const Model::Push push = model_.pushes[slot];
-    const auto older = accepted ? model_.waiting_with_key(push, false, true) : std::nullopt;
+    const Slots older =
+        accepted ? model_.waiting_with_key(push, [&](const auto& other) { return other.age < push.age; }) : Slots{};
     if (accepted && push.key) {
       for (auto& [other, each] : model_.pushes) {
         if (each.key == push.key && each.age < push.age && each.state == PushState::in_flight) each.outdone_by = push.id;
@@ -469,7 +493,7 @@ TEST(QueueModel, AgreesOverRandomOperations) {
   }
   // The runs had substance.
   for (const char* what : {"place taken", "superseded", "superseded by an accepted one", "superseded by a retry",
-                           "retry outdone", "retry superseded", "delayed", "unpopped", "expired", "released",
+                           "left alone", "several superseded", "retry outdone", "retry superseded", "delayed", "unpopped", "expired", "released",
                            "cancelled", "group cancelled", "group starved"}) {
     EXPECT_GE(seen[what], 50) << what;
   }
@@ -600,6 +624,32 @@ TEST_F(QueueOrder, ChainsOfSupersedingPushes) {
   }
   EXPECT_EQ(queue_.waiting(), 1u);
   EXPECT_EQ(pop_id(), 50u);
+}
+
+// A newer push that may go later, or not at all in time, does not take the place of one that could go now.
+TEST_F(QueueOrder, ALesserPushLeavesTheOlderAlone) {
+  queue_.add_group(false);
+  const auto wakeup = [&](PriorityClass priority_class, std::uint32_t group, Tick deadline) {
+    PushRecord record = make_record(++ids_);
+    record.priority_class = priority_class;
+    record.group = group;
+    record.deadline = deadline;
+    queue_.insert(record, 0, true, false, taken_);
+    return taken_.size();
+  };
+  EXPECT_EQ(wakeup(PriorityClass::normal, 0, 1000), 0u);
+  EXPECT_EQ(wakeup(PriorityClass::bulk, 0, 1000), 0u);
+  EXPECT_EQ(wakeup(PriorityClass::normal, 0, 999), 0u);
+  queue_.set_group_paused(0, true);
+  EXPECT_EQ(wakeup(PriorityClass::urgent, 1, kTickNone), 0u);
+  EXPECT_EQ(queue_.waiting(), 4u);
+  // One that may go as soon and lasts as long takes the place of all but what lasts longer in the paused group.
+  EXPECT_EQ(wakeup(PriorityClass::normal, 0, 1000), 3u);
+  EXPECT_EQ(pop_id(), 5u);
+  taken_.clear();
+  // The paused one waits on, and supersedes what would come back only once it may go itself.
+  queue_.set_group_paused(0, false);
+  ASSERT_EQ(pop_id(), 4u);
 }
 
 TEST_F(QueueOrder, NeverOneInFlightButItsRetry) {

@@ -111,6 +111,9 @@ struct Connection {
   std::uint32_t version = 0;            // of its credential when it was dialled
   std::int32_t goaway_last = 0x7fffffff;
   std::uint32_t limit_seen = 0;         // the peer's stream limit as last looked at
+  std::uint32_t limit_high = 0;         // the highest that counted
+  bool rejected = false;                // 4xx answers came, for which Apple lowers the limit, and it has not risen since
+  bool slowed = false;                  // and it did: others of its credential go first
 
   // Liveness: since when nothing came (or, with nothing in flight before, since when something is awaited), and the
   // PING that is out.

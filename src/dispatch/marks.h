@@ -19,6 +19,7 @@ namespace tocsin::dispatch {
   X(broken_answer)                                                                                             \
   X(status_before_reset)    /* a status counted although the stream broke behind it */                        \
   X(limit_below_open)       /* the peer's stream limit fell below what was open */                             \
+  X(limit_lowered)          /* after rejections: other connections go first */                                \
   X(window_blocked)         /* a request did not fit the window */                                             \
   X(lost_resent)            /* connection lost, at least once */                                               \
   X(lost_unknown)           /* connection lost, at most once */                                                \

@@ -59,6 +59,11 @@ class Reach {
   void dial_failed(std::int64_t now, std::uint16_t port, bool network, base::Prng& chance);
   void dial_reached(std::uint16_t port, const base::Address& address);  // SETTINGS were read
 
+  // After an outage: what becomes ready from now on begins slowly (Ramp), until one connection has shown that all is well.
+  void begin_recovery() { recovering_ = true; }
+  void recovered() { recovering_ = false; }
+  bool recovering() const { return recovering_; }
+
   bool down() const { return down_; }
   std::uint16_t port() const { return on_alternate_ ? options_.alternate_port : options_.port; }
   unsigned under_way() const { return under_way_; }
@@ -88,6 +93,7 @@ class Reach {
   bool returning_ = false;      // a dial tries the first port again
   std::int64_t alternate_since_ = 0;  // or since the last such try
   bool down_ = false;
+  bool recovering_ = false;
   std::int64_t next_dial_ = 0;
   unsigned at_once_ = 0;        // dials allowed at once; 0: as many as the budgets give
 };

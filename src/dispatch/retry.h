@@ -18,6 +18,11 @@ namespace tocsin::dispatch {
 // already. later_ns: the first long wait of Retry::later (its very first is short: another connection may do).
 std::int64_t retry_delay_ns(apns::Retry how, unsigned how_often, std::int64_t later_ns, base::Prng& chance);
 
+// An answer that asks for a later try does not use up attempts_max: APNs did not take the push, and a spell of such
+// answers lasts minutes. It may do so this often: with waits that double up to 15 minutes, an hour or so, as long as
+// pushes wait for an endpoint that cannot be reached at all.
+inline constexpr unsigned kWaitsMax = 10;
+
 // Retries may not become the load. Each first attempt adds a tenth of a retry, each accepted push two (so that what piled
 // up in an outage goes out at a growing rate once answers are good), and 10 a second come in any case.
 class RetryBudget {
@@ -45,15 +50,18 @@ class RetryBudget {
   std::int64_t filled_at_ = base::kNever;
 };
 
-// After an outage a connection begins with few requests in flight; each accepted push allows one more, which doubles
+// After an outage each connection begins with few requests in flight; each accepted push allows one more, which doubles
 // them with every round trip, until that no longer limits anything.
 class Ramp {
  public:
   void start() { limit_ = 32; }
   bool active() const { return limit_ != 0; }
   std::uint32_t limit() const { return limit_; }
-  void good_answer() {
-    if (limit_ != 0 && ++limit_ >= 4096) limit_ = 0;
+  // True: it has ended just now.
+  bool good_answer() {
+    if (limit_ == 0 || ++limit_ < 4096) return false;
+    limit_ = 0;
+    return true;
   }
 
  private:

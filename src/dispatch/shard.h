@@ -159,6 +159,7 @@ class Shard {
   void tls_opened(base::Handle handle, Connection& connection);
   void h2_receive(base::Handle handle, Connection& connection);
   void on_settings(base::Handle handle, Connection& connection);
+  void judge_limit(Connection& connection);
   void on_goaway(base::Handle handle, Connection& connection, const h2::Event& event);
   // Ends a connection: sweeps its streams, counts the failure, closes.
   void lose(base::Handle handle, Connection& connection, tls::Cause cause, std::string text);
@@ -189,6 +190,8 @@ class Shard {
   // --- shard_schedule.cc: queue to streams
   void schedule();
   void schedule_credential(std::uint32_t index, Credential& credential);
+  struct Strength { unsigned usable = 0, starting = 0; };
+  void serve(base::Handle handle, std::uint32_t index, Credential& credential, Strength& strength);
   void want_connection(std::uint32_t index, Credential& credential, unsigned usable, unsigned starting);
   std::uint32_t room_of(const Connection& connection, const Credential& credential) const;
   std::uint32_t write_batch(base::Handle handle, Connection& connection, std::uint32_t index, Credential& credential);
@@ -207,6 +210,8 @@ class Shard {
   void connection_proven(Connection& connection);
   void note_rejection(std::uint32_t slot, Connection& connection, const apns::Rule& rule, const apns::Verdict& verdict,
                       std::uint16_t status);
+  // `waits`: the next try would come after a wait that the peer asked for.
+  bool no_more_tries(const Queue::Meta& meta, bool waits) const;
   // True: the push will be tried again.
   bool retry(std::uint32_t slot, const Connection& connection, const apns::Rule& rule, std::uint16_t status, Reason reason);
   void requeue(std::uint32_t slot, Tick not_before);

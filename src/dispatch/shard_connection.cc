@@ -122,6 +122,7 @@ void Shard::h2_receive(base::Handle handle, Connection& connection) {
     for (const h2::Answer& answer : answers_) on_answer(connection, answer);
     if (stopping_ && connection.in_flight == 0) note_deadline(now_.mono_ns);
   }
+  if (connection.rejected) judge_limit(connection);
   mark_dirty(handle, connection);
   if (!result) {
     lose(handle, connection, tls::Cause::none, result.error().message);
@@ -137,6 +138,7 @@ void Shard::on_settings(base::Handle handle, Connection& connection) {
   const std::uint32_t limit = connection.h2->peer_streams_max();
   if (limit < connection.limit_seen && limit < connection.in_flight) mark(Mark::limit_below_open);
   connection.limit_seen = limit;
+  connection.limit_high = std::max(connection.limit_high, std::min(limit, connection.config->streams_max));
   Credential& credential = credentials_[connection.credential];
   if (connection.state != ConnectionState::settling) {
     activate(connection.credential);
@@ -150,13 +152,17 @@ void Shard::on_settings(base::Handle handle, Connection& connection) {
   ++counters_.connections_opened;
   Reach& reach = *reaches_[connection.reach];
   if (std::exchange(connection.reach_open, false)) {
-    if (reach.down()) mark(Mark::outage_ended);
+    if (reach.down()) {
+      mark(Mark::outage_ended);
+      reach.begin_recovery();
+    }
     reach.dial_reached(connection.port, connection.address);
   }
   connection.unreachable_before_mono_ns = std::exchange(credential.unreachable_since_mono_ns, base::kNever);
   connection.unreachable_before_wall_ns = std::exchange(credential.unreachable_since_wall_ns, 0);
   const std::int64_t since = connection.unreachable_before_mono_ns;
-  if (since != base::kNever && now_.mono_ns - since >= kRampAfterNs) connection.ramp.start();
+  if (since != base::kNever && now_.mono_ns - since >= kRampAfterNs) reach.begin_recovery();
+  if (reach.recovering()) connection.ramp.start();
   credential.gave_up = false;
   mark_changed(credential);
   const tls::Facts facts = connection.tls->facts();
@@ -171,6 +177,21 @@ void Shard::on_settings(base::Handle handle, Connection& connection) {
   activate(connection.credential);
   // Its credential ended while it was on its way.
   if (credential.removed || connection.version != credential.version) retire(handle, connection);
+}
+
+// APNs lowers the stream limit after rejections, down to 1, and raises it again on success (Apple, "Handling error
+// responses from APNs"). A connection so punished gets its requests after the others.
+void Shard::judge_limit(Connection& connection) {
+  if (connection.limit_seen > connection.limit_high / 2) {
+    if (connection.slowed) connection.rejected = connection.slowed = false;
+    return;
+  }
+  if (std::exchange(connection.slowed, true)) return;
+  mark(Mark::limit_lowered);
+  log(LogLevel::warning, "stream_limit_lowered",
+      credentials_[connection.credential].config->name + ": APNs lowered the stream limit of a connection from " +
+          std::to_string(connection.limit_high) + " to " + std::to_string(connection.limit_seen) +
+          " after rejections; other connections go first");
 }
 
 void Shard::on_goaway(base::Handle handle, Connection& connection, const h2::Event& event) {

@@ -88,7 +88,7 @@ void Shard::on_answer(Connection& connection, const h2::Answer& answer) {
                                    : apns::rule_for(answer.status, verdict.reason);
   // An answer about the credential itself does not show that the way is good.
   if (accepted || rule.scope != apns::Scope::credential) connection_proven(connection);
-  if (connection.ramp.active() && accepted) connection.ramp.good_answer();
+  if (connection.ramp.active() && accepted && connection.ramp.good_answer()) reaches_[connection.reach]->recovered();
   const std::uint32_t index = connection.credential;
   count_answer(index, verdict.reason);
   if (accepted) {
@@ -119,6 +119,7 @@ void Shard::note_rejection(std::uint32_t slot, Connection& connection, const apn
         verdict.unregistered_unix_ms != 0 ? verdict.unregistered_unix_ms : now_.wall_ns / base::kMillisecond;
     dead_tokens_.add(template_topics_[record.template_index], record.token(), since_ms);
   }
+  if (apns::slows_down(status, verdict.reason)) connection.rejected = true;
   const bool current = connection.version == credential.version;
   if (rule.scope == apns::Scope::credential && rule.retry == apns::Retry::never && current) {
     stop_credential(connection.credential, Reason::credential_stopped,
@@ -147,6 +148,11 @@ void Shard::note_rejection(std::uint32_t slot, Connection& connection, const apn
   }
 }
 
+bool Shard::no_more_tries(const Queue::Meta& meta, bool waits) const {
+  if (waits && options_.attempts_max > 1) return meta.delays >= kWaitsMax;
+  return static_cast<unsigned>(meta.attempts - meta.delays) >= options_.attempts_max;
+}
+
 bool Shard::retry(std::uint32_t slot, const Connection& connection, const apns::Rule& rule, std::uint16_t status,
                   Reason reason) {
   const PushRecord& record = queue_.record(slot);
@@ -157,8 +163,8 @@ bool Shard::retry(std::uint32_t slot, const Connection& connection, const apns::
   if (how == apns::Retry::never && rule.scope == apns::Scope::credential && connection.version != credential.version) {
     how = apns::Retry::elsewhere;
   }
-  if (how == apns::Retry::never || stopping_ || credential.removed || credential.stopped ||
-      meta.attempts >= options_.attempts_max) {
+  const bool costs = how == apns::Retry::later || how == apns::Retry::token || how == apns::Retry::keep_token;
+  if (how == apns::Retry::never || stopping_ || credential.removed || credential.stopped || no_more_tries(meta, costs)) {
     return false;
   }
   if (how == apns::Retry::rebind && meta.rebound) return false;
@@ -167,7 +173,6 @@ bool Shard::retry(std::uint32_t slot, const Connection& connection, const apns::
   if (how == apns::Retry::token) {
     until = token_holds_.hold(template_topics_[record.template_index], record.token(), tick_at(now_.mono_ns), prng_);
   }
-  const bool costs = how == apns::Retry::later || how == apns::Retry::token || how == apns::Retry::keep_token;
   if (record.deadline != kTickNone && until >= record.deadline) {
     mark(Mark::retry_past_deadline);
     return false;
@@ -184,7 +189,7 @@ bool Shard::retry(std::uint32_t slot, const Connection& connection, const apns::
     default: mark(Mark::retry_elsewhere); break;
   }
   if (costs) {
-    if (meta.delays < 0xff) ++meta.delays;
+    ++meta.delays;
     meta.owes = true;
   }
   meta.last_status = status;
@@ -285,17 +290,18 @@ void Shard::stream_lost(std::uint32_t slot, bool processed_possible, Reason reas
     end(slot, meta.maybe_processed ? End::unknown : End::returned, Reason::engine_stopped, 0, {});
     return;
   }
-  if (meta.attempts >= options_.attempts_max) {
+  // Refused again and again, a push waits between its attempts, or a spell of it would use them all up at once. A GOAWAY's
+  // replay goes elsewhere at once.
+  const bool waits = reason == Reason::refused_by_peer && !by_goaway && meta.attempts > 1;
+  if (no_more_tries(meta, waits)) {
     mark(Mark::attempts_used_up);
     end(slot, meta.maybe_processed ? End::unknown : End::failed, reason, 0, text);
     return;
   }
   if (processed_possible) mark(Mark::lost_resent);
-  // Refused again and again, a push waits between its attempts, or a spell of it would use them all up at once. A GOAWAY's
-  // replay goes elsewhere at once.
-  if (reason == Reason::refused_by_peer && !by_goaway && meta.attempts > 1) {
+  if (waits) {
     const std::int64_t wait = retry_delay_ns(apns::Retry::later, meta.delays, options_.retry_later_ns, prng_);
-    if (meta.delays < 0xff) ++meta.delays;
+    ++meta.delays;
     meta.owes = true;
     mark(Mark::refused_again);
     requeue(slot, tick_at(now_.mono_ns + wait) + 1);

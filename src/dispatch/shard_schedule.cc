@@ -53,50 +53,52 @@ void Shard::schedule_credential(std::uint32_t index, Credential& credential) {
     }
     return fail_waiting(index, End::failed, credential.stop_reason, credential.last_error);
   }
-  const bool held = credential.paused || credential.alarmed;
-  unsigned usable = 0;
-  unsigned starting = 0;
-  for (std::size_t i = 0; i < credential.connections.size(); ++i) {
-    const base::Handle handle = credential.connections[i];
-    Connection& connection = connections_[handle];
-    const bool current = connection.version == credential.version;
-    switch (connection.state) {
-      case ConnectionState::resolving:
-      case ConnectionState::dialling:
-      case ConnectionState::tunnelling:
-      case ConnectionState::handshaking:
-      case ConnectionState::settling: starting += current ? 1 : 0; break;
-      case ConnectionState::ready:
-        if (connection.h2->next_stream_id() >= kStreamIdRotate) {
-          retire(handle, connection);
-          break;
-        }
-        if (current || credential.renewing) ++usable;
-        if (connection.confirming) ++starting;
-        if (held || !queue_.has_ready(index)) break;
-        if (now_.mono_ns < connection.blocked_until_mono_ns) {
-          note_deadline(connection.blocked_until_mono_ns);
-          break;
-        }
-        if (!ready_token(index, handle, connection)) break;
-        if (probe(handle, connection)) {
-          ++starting;  // it may yet turn out to be good
-          break;
-        }
-        while (connection.unsent_bytes() + connection.plain_out.size() < options_.wire_high_water_bytes) {
-          if (write_batch(handle, connection, index, credential) == 0) break;
-        }
-        if (connection.takes_nothing_mono_ns != base::kNever &&
-            now_.mono_ns - connection.takes_nothing_mono_ns >= connection.config->answer_timeout_ns) {
-          mark(Mark::takes_nothing);
-          lose(handle, connection, tls::Cause::none, connection.config->authority + " grants no stream and no window");
-          --usable;
-        }
-        break;
-      default: break;
-    }
+  // Those that APNs has slowed down for rejections come last.
+  Strength strength;
+  bool slowed = false;
+  for (const base::Handle handle : credential.connections) {
+    const Connection& connection = connections_[handle];
+    if (connection.slowed) slowed = true; else serve(handle, index, credential, strength);
   }
-  want_connection(index, credential, usable, starting);
+  for (std::size_t i = 0; slowed && i < credential.connections.size(); ++i) {
+    const base::Handle handle = credential.connections[i];
+    if (connections_[handle].slowed) serve(handle, index, credential, strength);
+  }
+  want_connection(index, credential, strength.usable, strength.starting);
+}
+
+void Shard::serve(base::Handle handle, std::uint32_t index, Credential& credential, Strength& strength) {
+  Connection& connection = connections_[handle];
+  const bool held = credential.paused || credential.alarmed;
+  const bool current = connection.version == credential.version;
+  switch (connection.state) {
+    case ConnectionState::resolving:
+    case ConnectionState::dialling:
+    case ConnectionState::tunnelling:
+    case ConnectionState::handshaking:
+    case ConnectionState::settling: strength.starting += current ? 1 : 0; return;
+    case ConnectionState::ready: break;
+    default: return;
+  }
+  if (connection.h2->next_stream_id() >= kStreamIdRotate) return retire(handle, connection);
+  if (current || credential.renewing) ++strength.usable;
+  if (connection.confirming) ++strength.starting;
+  if (held || !queue_.has_ready(index)) return;
+  if (now_.mono_ns < connection.blocked_until_mono_ns) return note_deadline(connection.blocked_until_mono_ns);
+  if (!ready_token(index, handle, connection)) return;
+  if (probe(handle, connection)) {
+    ++strength.starting;  // it may yet turn out to be good
+    return;
+  }
+  while (connection.unsent_bytes() + connection.plain_out.size() < options_.wire_high_water_bytes) {
+    if (write_batch(handle, connection, index, credential) == 0) break;
+  }
+  if (connection.takes_nothing_mono_ns != base::kNever &&
+      now_.mono_ns - connection.takes_nothing_mono_ns >= connection.config->answer_timeout_ns) {
+    mark(Mark::takes_nothing);
+    lose(handle, connection, tls::Cause::none, connection.config->authority + " grants no stream and no window");
+    --strength.usable;
+  }
 }
 
 void Shard::want_connection(std::uint32_t index, Credential& credential, unsigned usable, unsigned starting) {

@@ -222,7 +222,7 @@ void World::take_outcome(const Outcome& outcome) {
   EXPECT_EQ(outcome.submitted_unix_ns, pushed.submitted_ns);
   EXPECT_EQ(outcome.ended_unix_ns, now_ns_ + kWallOffset);
   EXPECT_EQ(outcome.sent_unix_ns != 0, outcome.attempts != 0);
-  EXPECT_LE(outcome.attempts, options_.attempts_max);
+  EXPECT_LE(outcome.attempts, options_.attempts_max + kWaitsMax);
   if ((outcome.flags & kPossiblyDoubled) != 0) {
     EXPECT_EQ(pushed.spec.policy, Policy::at_least_once);
     EXPECT_GE(outcome.attempts, 2);

@@ -594,6 +594,44 @@ TEST(Credentials, LiveSideBySide) {
   world.finish();
 }
 
+// Whoever's connection it is, and the second as well as the first: after an outage each begins with few requests.
+TEST(Recovery, EveryConnectionBeginsSlowly) {
+  World world;
+  CredentialConfig config = World::plain_credential();
+  config.connections_max = 3;
+  for (int i = 0; i < 2; ++i) world.add_credential(config);
+  world.server.streams_max = 1000;
+  world.add_template(PayloadForm::fixed, "{}");
+  bool reachable = false;
+  world.on_dial = [&reachable](std::uint32_t) { return reachable ? Dial::accept : Dial::refuse; };
+  PushSpec other;
+  other.credential = 1;
+  world.push_many(15'000);
+  world.push_many(10, other);
+  ASSERT_FALSE(world.run(20 * kSec));
+  reachable = true;
+  world.net.answer_ns = 200 * kMs;
+  ASSERT_TRUE(world.run(60 * kSec, [&world] { return world.usable_links().size() == 4; }));
+  world.run(100 * kMs);  // what is to be written has been, and the newest have no answer yet
+  std::size_t young = 0;
+  for (const Link* link : world.usable_links()) {
+    const std::uint32_t answered = link->requests - static_cast<std::uint32_t>(link->server->open_streams());
+    EXPECT_LE(link->open_most, 32 + answered);
+    if (answered == 0) ++young;
+  }
+  EXPECT_GE(young, 1u);
+  ASSERT_TRUE(world.run_until_ended(600 * kSec));
+  EXPECT_EQ(world.ended_as(End::accepted), 15'010u);
+  // It has ended: what comes now begins at once with all its streams.
+  for (Link* link : world.usable_links()) world.hang_up(*link);
+  ASSERT_FALSE(world.run(5 * kSec));
+  const std::size_t before = world.links();
+  world.push_many(1000);
+  ASSERT_TRUE(world.run_until_ended());
+  EXPECT_GT(world.link(before).open_most, 500u);
+  world.finish();
+}
+
 TEST(Late, StaleEventsAreCountedAndIgnored) {
   World world;
   world.add_default();

@@ -647,7 +647,7 @@ TEST_F(QueueOrder, ALesserPushLeavesTheOlderAlone) {
   EXPECT_EQ(wakeup(PriorityClass::normal, 0, 1000), 3u);
   EXPECT_EQ(pop_id(), 5u);
   taken_.clear();
-  // The paused one waits on, and supersedes what would come back only once it may go itself.
+  // The paused one waits on, and goes once it may.
   queue_.set_group_paused(0, false);
   ASSERT_EQ(pop_id(), 4u);
 }

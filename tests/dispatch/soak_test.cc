@@ -101,7 +101,7 @@ class Soak {
       config.answer_timeout_ns = 2 * kSec;
       config.backoff_min_ns = 20 * kMs;
       config.backoff_max_ns = kSec;
-      config.give_up_ns = chance().chance(0.5) ? 0 : 2 * kSec;
+      config.give_up_ns = chance().chance(0.5) ? 0 : 400 * kMs;
       world_.add_credential(config);
     }
     world_.add_template(PayloadForm::fixed, R"({"aps":{"alert":"soak"}})");

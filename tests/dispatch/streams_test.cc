@@ -380,15 +380,91 @@ TEST(Refused, TooOftenIsFailed) {
   world.add_default();
   world.judge = [](Link&, const Seen& seen) { return seen.id % 2 == 0 ? Verdict::reset(7) : Verdict::accept(); };
   world.push_many(10);
-  ASSERT_TRUE(world.run_until_ended());
+  ASSERT_TRUE(world.run_until_ended(7200 * kSec));
   for (const auto& [id, outcome] : world.outcomes) {
     if (id % 2 != 0) continue;
     EXPECT_EQ(outcome.end, End::failed);
     EXPECT_EQ(outcome.reason, Reason::refused_by_peer);
-    EXPECT_EQ(outcome.attempts, 3);
+    EXPECT_EQ(outcome.attempts, kWaitsMax + 2);  // at once, and then after each wait
     EXPECT_EQ(outcome.status, 0);
   }
   EXPECT_EQ(world.ended_as(End::accepted), 5u);
+  world.finish();
+}
+
+// A quarter of an hour in which APNs is out of service costs no push: waits do not use up attempts_max.
+TEST(Later, ALongSpellOfServiceUnavailableIsWaitedFor) {
+  ShardOptions options;
+  options.attempts_max = 2;
+  World world(options);
+  world.add_default();
+  world.judge = [&world](Link&, const Seen&) {
+    return world.now() < 900 * kSec ? Verdict::reject(503, R"({"reason":"ServiceUnavailable"})") : Verdict::accept();
+  };
+  world.push_many(50);
+  ASSERT_TRUE(world.run_until_ended(7200 * kSec));
+  EXPECT_EQ(world.ended_as(End::accepted), 50u);
+  for (const auto& [id, outcome] : world.outcomes) EXPECT_LE(outcome.attempts, kWaitsMax + 1);
+  world.finish();
+}
+
+TEST(Later, NotWithoutEndAndNotAtAllWithOneAttempt) {
+  for (const unsigned attempts_max : {1u, 5u}) {
+    ShardOptions options;
+    options.attempts_max = attempts_max;
+    World world(options);
+    world.add_default();
+    world.judge = [](Link&, const Seen&) { return Verdict::reject(503, R"({"reason":"ServiceUnavailable"})"); };
+    world.push_many(5);
+    ASSERT_TRUE(world.run_until_ended(7200 * kSec));
+    EXPECT_EQ(world.ended_as(End::rejected), 5u);
+    for (const auto& [id, outcome] : world.outcomes) {
+      EXPECT_EQ(outcome.attempts, attempts_max == 1 ? 1 : kWaitsMax + 1);
+      EXPECT_EQ(outcome.reason, Reason::service_unavailable);
+    }
+    world.finish();
+  }
+}
+
+TEST(Limits, AConnectionSlowedForRejectionsComesLast) {
+  World world;
+  CredentialConfig config = World::plain_credential();
+  config.connections_max = 2;
+  world.add_credential(config);
+  world.add_template(PayloadForm::fixed, "{}");
+  world.server.streams_max = 20;
+  bool reject = false;
+  std::map<unsigned, unsigned> served;
+  world.judge = [&](Link& link, const Seen&) {
+    ++served[link.number];
+    return reject && link.number == 0 ? Verdict::reject(400, R"({"reason":"BadTopic"})") : Verdict::accept();
+  };
+  world.push_many(200);
+  ASSERT_TRUE(world.run_until_ended());
+  ASSERT_EQ(world.links(), 2u);
+  // Alone, a fallen limit is obeyed and says nothing more.
+  world.set_streams_max(world.link(0), 5);
+  ASSERT_FALSE(world.run(kSec));
+  world.push_many(3);
+  ASSERT_TRUE(world.run_until_ended());
+  EXPECT_EQ(world.counters().marks[static_cast<std::size_t>(Mark::limit_lowered)], 0u);
+  reject = true;
+  world.push_many(3);
+  ASSERT_TRUE(world.run_until_ended());
+  reject = false;
+  EXPECT_EQ(world.logged("stream_limit_lowered"), 1u);
+  served.clear();
+  world.push_many(20);
+  ASSERT_TRUE(world.run_until_ended());
+  EXPECT_EQ(served[0], 0u);
+  EXPECT_EQ(served[1], 20u);
+  world.set_streams_max(world.link(0), 20);
+  ASSERT_FALSE(world.run(kSec));
+  // The first of them in line is the first again.
+  world.push_many(3);
+  ASSERT_TRUE(world.run_until_ended());
+  EXPECT_EQ(served[0], 3u);
+  EXPECT_EQ(world.logged("stream_limit_lowered"), 1u);
   world.finish();
 }
 
@@ -431,10 +507,10 @@ TEST(Reset, TooOftenIsUnknownNotFailed) {
   world.add_default();
   world.judge = [](Link&, const Seen& seen) { return seen.attempt == 1 ? Verdict::reset(2, true) : Verdict::reset(7); };
   world.push_many(5);
-  ASSERT_TRUE(world.run_until_ended());
+  ASSERT_TRUE(world.run_until_ended(7200 * kSec));
   for (const auto& [id, outcome] : world.outcomes) {
     EXPECT_EQ(outcome.end, End::unknown);
-    EXPECT_EQ(outcome.attempts, 3);
+    EXPECT_EQ(outcome.attempts, kWaitsMax + 2);
     EXPECT_EQ(outcome.flags, kPossiblyDoubled);
   }
   world.finish();
@@ -658,7 +734,7 @@ TEST(Templates, AnExternalBlockLivesThroughEveryAttempt) {
     return Verdict::reject(400, R"({"reason":"BadDeviceToken"})");
   };
   world.push_many(30, spec);
-  ASSERT_TRUE(world.run_until_ended());
+  ASSERT_TRUE(world.run_until_ended(7200 * kSec));
   EXPECT_EQ(world.ended_as(End::failed), 10u);
   EXPECT_EQ(world.ended_as(End::accepted), 10u);
   EXPECT_EQ(world.ended_as(End::rejected), 10u);

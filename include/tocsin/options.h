@@ -63,7 +63,9 @@ struct EngineOptions {
   unsigned templates_max = 65'536;
   unsigned credentials_max = 4096;
 
-  // Times one push may be written to a connection before it ends as failed or unknown. Default 5; 1 to 100.
+  // Times one push may be written to a connection before it ends as failed or unknown. Default 5; 1 to 100. Tries that
+  // come after a wait which APNs asked for (500, 503, 429, streams refused again) are not counted but bounded by 10,
+  // which take about an hour, and by the push's deadline; with 1 no push is ever written twice.
   unsigned attempts_max = 5;
 
   // Seed of the engine's jitter and of the apns-ids it makes. Default 0: drawn from the operating system.
@@ -226,7 +228,7 @@ struct TemplateOptions {
   PayloadForm form = PayloadForm::fixed;
   std::string payload;                // JSON; empty for PayloadForm::own
   // A newer push with the same topic, token and (where it has one) collapse id supersedes one that still waits, never one that is
-  // in flight. For MDM wake-ups and whatever only the last of counts.
+  // in flight, nor one that may go sooner (the newer one's group is paused, its class lower) or has a later deadline. For MDM wake-ups and whatever only the last of counts.
   bool coalesce = false;
 };
 

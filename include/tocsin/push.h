@@ -139,7 +139,7 @@ enum class Reason : std::uint16_t {
 
   cannot_connect = 1000,        // the credential gave up dialling; reason_text has the last cause
   connection_lost = 1001,       // lost after the push was written
-  refused_by_peer = 1002,       // REFUSED_STREAM or GOAWAY, more often than attempts_max
+  refused_by_peer = 1002,       // REFUSED_STREAM or GOAWAY, too often (attempts_max)
   stream_reset = 1003,          // RST_STREAM with another code; reason_text names the code
   engine_stopped = 1004,        // stop() before it was written or answered
   bad_answer = 1005,            // an answer without a usable :status

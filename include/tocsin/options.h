@@ -228,7 +228,8 @@ struct TemplateOptions {
   PayloadForm form = PayloadForm::fixed;
   std::string payload;                // JSON; empty for PayloadForm::own
   // A newer push with the same topic, token and (where it has one) collapse id supersedes one that still waits, never one that is
-  // in flight, nor one that may go sooner (the newer one's group is paused, its class lower) or has a later deadline. For MDM wake-ups and whatever only the last of counts.
+  // in flight, nor one that may go sooner (the newer one's group is paused, its class lower) or has a later deadline. For MDM
+  // wake-ups and whatever only the last of counts.
   bool coalesce = false;
 };
 

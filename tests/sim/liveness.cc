@@ -100,8 +100,24 @@ bool World::all_end_in_time() {
   return run_until([this] { return pending() == 0; }, last + kSec);
 }
 
+// One that nothing is special about.
+std::uint64_t World::push_probe(std::uint32_t credential) {
+  Spec spec;
+  spec.credential = credential;
+  spec.template_index = templates_of_[credential][0];
+  return push(spec);
+}
+
 void World::live() {
   heal();
+  // Faults may have let no connection come to be: the script's time has not begun, then, and does so with the first.
+  if (script_zero_ == 0 && !draw_.script.empty()) {
+    resume_all();
+    for (std::uint32_t c = 0; c < draw_.credentials; ++c) {
+      if (!removed_[c]) push_probe(c);
+    }
+    run_until([this] { return script_zero_ != 0; }, kSettleNs);
+  }
   // The script's rules end with phase one as the gateway counts it: from its first connection on.
   const std::int64_t script_ends = (script_zero_ != 0 ? script_zero_ : now_) + std::max(draw_.phase_one_ns, 12 * kSec);
   run_for(std::max(now_, script_ends) + kSettleNs - now_);
@@ -112,11 +128,7 @@ void World::live() {
   // And is everything in order again? A push for each credential says so.
   std::vector<std::uint64_t> probes;
   for (std::uint32_t c = 0; c < credentials_.size(); ++c) {
-    if (removed_[c]) continue;
-    Spec spec;
-    spec.credential = c;
-    spec.template_index = templates_of_[c][0];
-    probes.push_back(push(spec));
+    if (!removed_[c]) probes.push_back(push_probe(c));
   }
   if (!all_end_in_time()) return;
   // A rule for a certain request may wait for its number yet; and who gives up soon may do so for want of a place.

@@ -222,6 +222,7 @@ class World {
   std::int64_t service_ns(std::size_t body_bytes) const;
   std::int64_t liveness_bound() const;
   std::int64_t back_off_bound(const Pushed& pushed) const;
+  std::uint64_t push_probe(std::uint32_t credential);
   bool all_end_in_time();
   // --- client.cc: what the client does in phase one
   void schedule_client();

@@ -31,6 +31,7 @@ enum class EventKind : std::uint8_t {
   credential_paused,    // index: what waits stays, what is in flight is awaited
   credential_resumed,   // index; also ends what an alarm paused, and tries anew where dialling had been given up
   credential_rolled,    // index: every connection is replaced, one by one
+  credential_stopped,   // index, reason, text: another shard found that this version of it is refused
   template_added,       // index, template_config
   group_added,          // index, result: 1 if paced
   group_paused,         // index
@@ -65,6 +66,7 @@ struct DeadToken {
 struct Event {
   EventKind kind = EventKind::received;
   Pace pace = Pace::engine;
+  Reason reason = Reason::none;
   std::uint64_t handle = 0;
   std::int64_t result = 0;
   std::int64_t deadline_mono_ns = 0;
@@ -114,6 +116,8 @@ struct CredentialStatus {
   std::int64_t unreachable_since_wall_ns = 0;
   bool gave_up = false;
   bool stopped = false;    // APNs refuses this credential; last_error says how
+  Reason stop_reason = Reason::none;
+  bool stopped_here = false;  // this shard found it; the others are to be told (credential_stopped)
   bool paused = false;     // by its owner, or
   bool alarmed = false;    // because of too many BadDeviceToken
   bool removed = false;    // and nothing is left of it here

@@ -110,6 +110,7 @@ void Shard::apply_control(const Event& event) {
       break;
     case EventKind::credential_resumed: resume_credential(event.index); break;
     case EventKind::credential_rolled: roll_credential(event.index, Mark::credential_rolled); break;
+    case EventKind::credential_stopped: stop_credential(event.index, event.reason, std::string(event.text), true); break;
     case EventKind::template_added: {
       TOCSIN_ASSERT(event.index == templates_.size() && event.index < options_.templates_max);
       templates_.push_back(event.template_config);
@@ -227,7 +228,7 @@ void Shard::first_waits(Credential& credential) {
 
 void Shard::activate(std::uint32_t index) {
   Credential& credential = credentials_[index];
-  if (credential.active || (queue_.waiting(index) == 0 && !credential.renewing)) return;
+  if (credential.active || !has_task(index)) return;
   credential.active = true;
   active_.push_back(index);
 }
@@ -280,7 +281,7 @@ std::int64_t Shard::find_earliest() {
   };
   for (const std::uint32_t index : active_) {
     const Credential& credential = credentials_[index];
-    if (queue_.waiting(index) == 0 && !credential.renewing) continue;
+    if (!has_task(index)) continue;
     consider(credential.next_dial_mono_ns);
     consider(reaches_[credential.reach]->may_dial_at());
     consider(credential.allowance.ask_again_mono_ns);
@@ -322,6 +323,8 @@ void Shard::report_statuses() {
     status.unreachable_since_wall_ns = credential.unreachable_since_wall_ns;
     status.gave_up = credential.gave_up;
     status.stopped = credential.stopped;
+    status.stop_reason = credential.stop_reason;
+    status.stopped_here = credential.stopped && credential.stopped_here;
     status.paused = credential.paused;
     status.alarmed = credential.alarmed;
     status.removed = credential.removed && credential.connections.empty() && queue_.waiting(i) == 0;

@@ -75,6 +75,8 @@ class Shard {
     bool paused = false;
     bool alarmed = false;
     bool stopped = false;             // refused: by APNs' answer, or by the TLS alert that names our certificate
+    bool stopped_here = false;        // and this shard found it
+    bool letting_go = false;          // stopped or alarmed just now: its connections are to go, though nothing may wait
     bool removed = false;
     bool gave_up = false;
     bool ever_proven = false;
@@ -108,6 +110,11 @@ class Shard {
   void take(std::span<const PushRecord> pushes);
   void first_waits(Credential& credential);
   void activate(std::uint32_t index);
+  // schedule() is to look at it.
+  bool has_task(std::uint32_t index) const {
+    const Credential& credential = credentials_[index];
+    return queue_.waiting(index) != 0 || credential.renewing || credential.letting_go;
+  }
   void advance_queue();
   void run_deadlines();
   void note_deadline(std::int64_t deadline) { if (deadline < earliest_) earliest_ = deadline; }
@@ -124,7 +131,8 @@ class Shard {
   void confirm(Connection& connection);
   void retire_older(std::uint32_t index);
   void resume_credential(std::uint32_t index);
-  void stop_credential(std::uint32_t index, Reason reason, std::string text);
+  void stop_credential(std::uint32_t index, Reason reason, std::string text, bool told = false);
+  void let_go(Credential& credential);
   void count_answer(std::uint32_t index, Reason reason);
   std::uint32_t find_reach(const CredentialConfig& config);
   // False: nothing may be sent on this connection before a provider token comes.

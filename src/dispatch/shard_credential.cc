@@ -107,7 +107,7 @@ void Shard::resume_credential(std::uint32_t index) {
       if (connections_[handle].state == ConnectionState::ready) retire(handle, connections_[handle]);
     }
   }
-  credential.paused = credential.alarmed = credential.stopped = credential.gave_up = false;
+  credential.paused = credential.alarmed = credential.stopped = credential.gave_up = credential.letting_go = false;
   credential.stop_reason = Reason::none;
   credential.answers = credential.bad_tokens = 0;
   credential.failures = credential.same_cause = 0;
@@ -131,18 +131,29 @@ void Shard::remove_credential(std::uint32_t index) {
 }
 
 // Refused for good as far as we can know: dialling on or sending on would only be held against us.
-void Shard::stop_credential(std::uint32_t index, Reason reason, std::string text) {
+// `told`: by another shard, which has said so in the log.
+void Shard::stop_credential(std::uint32_t index, Reason reason, std::string text, bool told) {
   Credential& credential = credentials_[index];
-  if (credential.stopped) return;
-  credential.stopped = true;
+  if (credential.stopped || credential.removed) return;
+  credential.stopped = credential.letting_go = true;
+  credential.stopped_here = !told;
   credential.stop_reason = reason;
   credential.last_error = std::move(text);
   credential.renewing = false;
   mark(Mark::credential_stopped);
   mark_changed(credential);
-  log(LogLevel::error, "credential_stopped",
-      credential.config->name + " is stopped: " + credential.last_error + " Replace the credential or resume it.");
+  if (!told) {
+    log(LogLevel::error, "credential_stopped",
+        credential.config->name + " is stopped: " + credential.last_error + " Replace the credential or resume it.");
+  }
   activate(index);
+}
+
+// Its connections serve nothing any more: what is in flight is awaited, what is only on its way is given up.
+void Shard::let_go(Credential& credential) {
+  credential.renewing = false;
+  const std::vector<base::Handle> handles = credential.connections;
+  for (const base::Handle handle : handles) retire(handle, connections_[handle]);
 }
 
 // A wrong environment shows as BadDeviceToken for nearly every token. Burning the fleet's tokens against it, and the
@@ -158,13 +169,14 @@ void Shard::count_answer(std::uint32_t index, Reason reason) {
   const unsigned answers = std::exchange(credential.answers, 0);
   const unsigned bad = std::exchange(credential.bad_tokens, 0);
   if (share < config.bad_tokens_share || credential.alarmed) return;
-  credential.alarmed = true;
+  credential.alarmed = credential.letting_go = true;
   credential.last_error = std::to_string(bad) + " of the last " + std::to_string(answers) +
                           " answers were BadDeviceToken: the tokens are most likely of the other environment.";
   mark(Mark::credential_alarmed);
   mark_changed(credential);
   log(LogLevel::error, "credential_alarmed",
       config.name + " is paused: " + credential.last_error + " Check the endpoint (production or sandbox), then resume.");
+  activate(index);
 }
 
 bool Shard::ready_token(std::uint32_t index, base::Handle handle, Connection& connection) {

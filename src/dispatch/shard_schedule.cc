@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // From queues to streams: who may write, how many, and when another connection is worth its dial.
 #include <algorithm>
+#include <utility>
 
 #include "base/assertion.h"
 #include "dispatch/shard.h"
@@ -25,7 +26,7 @@ void Shard::schedule() {
     const std::uint32_t index = active_[i];
     schedule_credential(index, credentials_[index]);
     Credential& credential = credentials_[index];
-    if (queue_.waiting(index) == 0 && !credential.renewing) {
+    if (!has_task(index)) {
       credential.active = false;
       active_[i] = active_.back();
       active_.pop_back();
@@ -46,11 +47,9 @@ void Shard::schedule() {
 void Shard::schedule_credential(std::uint32_t index, Credential& credential) {
   if (stopping_) return fail_waiting(index, End::returned, Reason::engine_stopped, {});
   if (credential.removed) return fail_waiting(index, End::returned, Reason::credential_removed, {});
+  if (std::exchange(credential.letting_go, false)) let_go(credential);
   if (credential.stopped) {
-    const std::vector<base::Handle> handles = credential.connections;
-    for (const base::Handle handle : handles) {
-      if (connections_[handle].state == ConnectionState::ready) retire(handle, connections_[handle]);
-    }
+    credential.renewing = false;
     return fail_waiting(index, End::failed, credential.stop_reason, credential.last_error);
   }
   // Those that APNs has slowed down for rejections come last.

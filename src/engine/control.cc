@@ -55,14 +55,28 @@ Result<std::shared_ptr<engine::GroupEntry>> Engine::Impl::find(GroupHandle handl
 }
 
 void Engine::Impl::post_all(const engine::Mail& mail) {
+  const std::lock_guard lock(post_mutex);
   for (auto& worker : workers) worker->post(mail);
+}
+
+void Engine::Impl::tell_others(unsigned from, const engine::News& news) {
+  engine::Mail mail = mail_of(news.kind, news.index);
+  mail.word = news.word;
+  mail.reason = news.reason;
+  mail.text = news.text;
+  const std::lock_guard lock(post_mutex);
+  for (unsigned i = 0; i < workers.size(); ++i) {
+    if (i != from) workers[i]->post(mail);
+  }
 }
 
 Result<void> Engine::Impl::tell(dispatch::EventKind kind, CredentialHandle handle) {
   const std::lock_guard lock(control_mutex);
   auto entry = find(handle);
   if (!entry) return entry.error();
-  post_all(mail_of(kind, index_of(handle)));
+  engine::Mail mail = mail_of(kind, index_of(handle));
+  if (kind == dispatch::EventKind::credential_resumed) mail.word = ++(*entry)->word;
+  post_all(mail);
   return {};
 }
 
@@ -149,6 +163,7 @@ Result<void> Engine::replace_credential(CredentialHandle handle, const Credentia
   entry.shows.store(version->shows, std::memory_order_relaxed);
   engine::Mail mail = mail_of(dispatch::EventKind::credential_replaced, index_of(handle));
   mail.version = version;
+  mail.word = ++entry.word;
   impl_->post_all(mail);
   impl_->set_rate(entry.rate, dispatch::Pace::credential, index_of(handle), version->rate);
   return {};

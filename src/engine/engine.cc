@@ -84,6 +84,7 @@ Result<std::unique_ptr<Engine>> Engine::start(EngineOptions options) {
   shared.rate.set(options.rate, io::clock_now().mono_ns);
   shared.statuses.resize(options.shards);
   shared.ask_to_shed = [engine = impl.get()](unsigned asking) { engine->ask_to_shed(asking); };
+  shared.tell_others = [engine = impl.get()](unsigned from, const engine::News& news) { engine->tell_others(from, news); };
   for (unsigned i = 0; i < options.shards; ++i) {
     auto worker = std::make_unique<engine::Worker>(shared, i);
     if (Result<void> started = worker->start(); !started) return started.error();

@@ -33,6 +33,8 @@ struct Engine::Impl {
   // What changes credentials and groups, one call at a time: every worker gets the same mail in the same order.
   std::mutex control_mutex;
   bool stopping = false;  // guarded by control_mutex: no mail any more
+  // Held while a mail goes to several workers, and for nothing else: those that one worker has read are in every box.
+  std::mutex post_mutex;
   std::atomic<std::int64_t> shed_asked_mono_ns{0};
 
   // Under control_mutex. Errors: Code::stopped, Code::unknown_handle.
@@ -40,6 +42,8 @@ struct Engine::Impl {
   Result<std::shared_ptr<engine::CredentialEntry>> find(CredentialHandle handle) const;
   Result<std::shared_ptr<engine::GroupEntry>> find(GroupHandle handle) const;
   void post_all(const engine::Mail& mail);
+  // On a worker's thread: what one shard found, to the others.
+  void tell_others(unsigned from, const engine::News& news);
   // On a worker's thread: tells the other shards, at most every 100 ms.
   void ask_to_shed(unsigned asking);
   // One event about a credential or group.

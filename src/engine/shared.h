@@ -52,6 +52,7 @@ struct CredentialEntry {
   unsigned home = 0;  // first home shard
   unsigned span = 1;  // home shards: home, home + 1, ... modulo the number of shards
   Rate rate;
+  std::uint32_t word = 0;  // guarded by the control mutex: replaced or resumed so often
   std::atomic<bool> removed{false};
   std::atomic<Shows> shows{Shows::nothing};
   std::mutex mutex;                                  // of:
@@ -81,6 +82,15 @@ inline std::uint32_t route(const CredentialEntry& credential, base::ByteView tok
   return static_cast<std::uint32_t>((credential.home + hash % credential.span) % shards);
 }
 
+// What one shard found out about a credential and the others need not find out for themselves.
+struct News {
+  dispatch::EventKind kind = dispatch::EventKind::credential_stopped;
+  std::uint32_t index = 0;
+  std::uint32_t word = 0;  // of the owner: how often it was replaced or resumed before this was found
+  Reason reason = Reason::none;
+  std::string text;
+};
+
 struct Shared {
   explicit Shared(const EngineOptions& o)
       : options(o),
@@ -109,6 +119,8 @@ struct Shared {
   // A shard found no place for a connection: the others are to close one they do not need. Set once, before the first
   // credential; called by workers, argument: the asking shard.
   std::function<void(unsigned)> ask_to_shed;
+  // Likewise: passes news on to the other shards; argument: the one that found it.
+  std::function<void(unsigned, const News&)> tell_others;
   std::unique_ptr<io::Resolver> resolver = std::make_unique<io::Resolver>();
 
   moodycamel::ConcurrentQueue<Outcome> outcomes;

@@ -188,14 +188,19 @@ void Worker::collect_mail() {
 }
 
 void Worker::hand_over(const Mail& mail) {
+  if (mail.version != nullptr && known_.size() <= mail.index) known_.resize(mail.index + 1);
+  // Found before the owner's last word on it: says nothing about what is there now.
+  if (mail.kind == dispatch::EventKind::credential_stopped && mail.word != known_[mail.index].word) return;
   dispatch::Event& event = add_event(mail.kind);
   event.pace = mail.pace;
   event.index = mail.index;
   event.result = mail.result;
   event.deadline_mono_ns = mail.deadline_mono_ns;
+  event.reason = mail.reason;
+  if (mail.kind == dispatch::EventKind::credential_stopped) event.text = keep(mail.text);
+  if (mail.word != 0) known_[mail.index].word = mail.word;
   if (mail.version != nullptr) {
-    if (versions_.size() <= mail.index) versions_.resize(mail.index + 1);
-    versions_[mail.index] = mail.version;
+    known_[mail.index].version = mail.version;
     event.credential = mail.version->per_shard[number_];
   }
   if (mail.dead != nullptr) {
@@ -203,7 +208,7 @@ void Worker::hand_over(const Mail& mail) {
     kept_.push_back(mail.dead);
     bulk_waiting_.fetch_sub(mail.bulk(), std::memory_order_acq_rel);
   }
-  if (mail.kind == dispatch::EventKind::credential_removed) versions_[mail.index].reset();
+  if (mail.kind == dispatch::EventKind::credential_removed) known_[mail.index].version.reset();
   if (mail.kind == dispatch::EventKind::stop) stop_taken_ = true;
 }
 
@@ -355,7 +360,7 @@ void Worker::perform_close(const dispatch::Action& action) {
 }
 
 void Worker::make_token(const dispatch::Action& action) {
-  const auto& version = versions_[action.credential];
+  const auto& version = known_[action.credential].version;
   std::string token = version != nullptr && version->tokens != nullptr ? version->tokens->token(action.token_iat_s) : "";
   const bool made = !token.empty();
   dispatch::Event& event = add_later(made ? dispatch::EventKind::token_ready : dispatch::EventKind::token_failed);
@@ -379,7 +384,17 @@ void Worker::grant(const dispatch::Want& want, std::int64_t now_mono_ns) {
   event.deadline_mono_ns = lease.again_mono_ns;
 }
 
+// Each shard finding it for itself would cost APNs, and our standing there, as many more refusals.
+void Worker::pass_on(const dispatch::CredentialStatus& status) {
+  Known& known = known_[status.credential];
+  if (!status.stopped_here || known.told_word == known.word) return;
+  known.told_word = known.word;
+  shared_.tell_others(number_, {dispatch::EventKind::credential_stopped, status.credential, known.word,
+                                status.stop_reason, status.last_error});
+}
+
 void Worker::deliver() {
+  for (const dispatch::CredentialStatus& status : output_.statuses) pass_on(status);
   // Outcomes last: who has read one finds its cause and its places in stats().
   if (!output_.statuses.empty()) {
     const std::lock_guard lock(shared_.status_mutex);

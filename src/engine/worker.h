@@ -49,6 +49,9 @@ struct Mail {
   std::uint32_t index = 0;
   std::int64_t result = 0;
   std::int64_t deadline_mono_ns = 0;
+  std::uint32_t word = 0;  // of credential_replaced and _resumed: how many such there were with it; of news: see News
+  Reason reason = Reason::none;
+  std::string text;
   std::shared_ptr<const CredentialVersion> version;
   std::shared_ptr<const std::vector<std::uint64_t>> ids;
   std::shared_ptr<const DeadBatch> dead;
@@ -112,6 +115,7 @@ class Worker {
   void make_token(const dispatch::Action& action);
   void grant(const dispatch::Want& want, std::int64_t now_mono_ns);
   void deliver();
+  void pass_on(const dispatch::CredentialStatus& status);
   void publish();
   // Something that an event of this step (or, for `later`, of the next one) looks at.
   template <class T>
@@ -151,7 +155,13 @@ class Worker {
   std::vector<std::shared_ptr<const void>> later_kept_;
   std::vector<Mail> taken_mail_;
   std::vector<Mail> cancels_;            // until the inbox was seen empty once
-  std::vector<std::shared_ptr<const CredentialVersion>> versions_;  // by credential, as the shard knows them
+  // A credential as the shard knows it.
+  struct Known {
+    std::shared_ptr<const CredentialVersion> version;
+    std::uint32_t word = 0;        // its owner's last
+    std::uint32_t told_word = ~0u; // the others were told of a stop since that one
+  };
+  std::vector<Known> known_;             // by credential
   base::Prng prng_{0};                   // jitter of leases
   bool stop_taken_ = false;              // a stop reached the shard in an earlier step
   std::vector<dispatch::PushRecord> pushes_;

@@ -317,6 +317,34 @@ TEST(RemoveCredential, WhatWaitsComesBackAndOthersGoOn) {
   EXPECT_EQ(connections(), 0u);
 }
 
+// One shard finds that the certificate is refused, by three dials; the others take its word.
+TEST(StoppedCredential, IsFoundByOneShardForAll) {
+  mockd::Options refusing = mock_options();
+  refusing.client_ca_pem = foreign_ca_pem();
+  refusing.require_client_certificate = true;
+  const auto server = serve(std::move(refusing));
+  EngineOptions options;
+  options.shards = 4;
+  CredentialOptions who = credential_options(port_of(server->address()));
+  who.span = who.connections_max = 4;
+  who.backoff_min_ms = 1;
+  who.backoff_max_ms = 10;
+  const Rig rig(options, who);
+  auto submitter = rig.engine->submitter().value();
+  take_all(submitter, rig.batch(0, 1));
+  EXPECT_EQ(count_ends(rig.collect(1)), (Ends{{End::failed, 1}}));
+  // The word is in every box before the outcome is read, so no other shard dials.
+  take_all(submitter, rig.batch(1, 400));
+  EXPECT_EQ(count_ends(rig.collect(400)), (Ends{{End::failed, 400}}));
+  EXPECT_EQ(rig.engine->stats().dials_failed, 3u);
+  EXPECT_TRUE(rig.engine->stats().credentials[0].stopped);
+  // The owner's word counts more: all of them try again, and again one finds it.
+  ASSERT_TRUE(rig.engine->resume(rig.credential).ok());
+  take_all(submitter, rig.batch(1000, 1));
+  EXPECT_EQ(count_ends(rig.collect(1)), (Ends{{End::failed, 1}}));
+  EXPECT_EQ(rig.engine->stats().dials_failed, 6u);
+}
+
 TEST(DeadTokens, AreNotSentToUnlessRegisteredLater) {
   constexpr std::int64_t kDeadAt = 1'700'000'000'000;
   mockd::Options mock = mock_options();

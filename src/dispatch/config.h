@@ -18,6 +18,11 @@ namespace tocsin::dispatch {
 // (Output::wants); whoever owns the process-wide bucket grants. Without a rate nothing is asked.
 enum class Pace : std::uint8_t { engine, credential, group };
 
+// Places for connections, where there are too few: a credential without any has waited so long before a busy connection of
+// another goes for it; and where nobody has two, the one that goes has been there for so long.
+inline constexpr std::int64_t kPlaceWaitNs = base::kSecond;
+inline constexpr std::int64_t kPlaceTurnNs = 10 * base::kSecond;
+
 // One version of a credential: a later version (another certificate, another provider key) replaces it under the same index.
 struct CredentialConfig {
   std::string name;

@@ -43,7 +43,9 @@ enum class EventKind : std::uint8_t {
   token_ready,          // index, token_iat_s, text: the provider token with this `iat`
   token_failed,         // index, text
   granted,              // pace, index, result: pushes that may be sent; 0: ask again at deadline_mono_ns
-  shed,                 // another shard needs a connection: close the one that is idle longest, if any
+  // Another shard needs a connection: close the one that is idle longest. Where none is, result 1: a busy one whose turn is
+  // over; 2: a busy one of the credential `index`, which has more than others.
+  shed,
   stop,                 // return what waits; give what is in flight until deadline_mono_ns
   // A connection's.
   resolved,             // addresses, of the proxy or the host
@@ -98,6 +100,9 @@ struct Action {
   std::int64_t token_iat_s = 0;
   base::ByteView bytes;
   std::string_view name;  // lives as long as the credential's config
+  // resolve: since when its credential, without any connection, wants one; kNever: it has one. Places go to the first kind
+  // before the second, and to those that wait longest.
+  std::int64_t waiting_since_mono_ns = base::kNever;
   base::Address address;
 };
 

@@ -42,6 +42,7 @@ namespace tocsin::dispatch {
   X(credential_rolled)                                                                                         \
   X(retired_idle)                                                                                              \
   X(shed)                                                                                                      \
+  X(place_given_up)         /* a busy connection went for a credential that had none */                        \
   X(retry_later)                                                                                               \
   X(retry_elsewhere)                                                                                           \
   X(retry_token)                                                                                               \

@@ -183,7 +183,11 @@ void Shard::apply_control(const Event& event) {
       break;
     }
     case EventKind::shed:
-      if (shed_idle()) mark(Mark::shed);
+      if (shed_idle()) {
+        mark(Mark::shed);
+      } else if (event.result != 0) {
+        give_up_place(event.result == 1 ? kNone : event.index);
+      }
       break;
     default:
       // A later stop may only bring the end nearer.

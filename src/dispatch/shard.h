@@ -87,6 +87,7 @@ class Shard {
     unsigned same_cause = 0;          // of these, the last ones with one definite TLS cause
     tls::Cause last_cause = tls::Cause::none;
     std::int64_t next_dial_mono_ns = 0;
+    std::int64_t placeless_since_mono_ns = base::kNever;  // without a connection, it waits for a place for one
     std::int64_t unreachable_since_mono_ns = base::kNever;
     std::int64_t unreachable_since_wall_ns = 0;
     std::string last_error;
@@ -145,7 +146,8 @@ class Shard {
   void mark_changed(Credential& credential) { credential.changed = any_changed_ = true; }
 
   // --- shard_dial.cc: from nothing to a TCP connection, and what a failure means
-  void start_dial(std::uint32_t credential_index);
+  // first: it has no connection that takes pushes.
+  void start_dial(std::uint32_t credential_index, bool first);
   void on_resolved(base::Handle handle, Connection& connection, std::span<const base::Address> addresses);
   void on_dialled(base::Handle handle, Connection& connection);
   void on_tunnel(base::Handle handle, Connection& connection, base::ByteView bytes);
@@ -155,8 +157,14 @@ class Shard {
   void settle_dial(base::Handle handle, Connection& connection);
   // The next dial after a short random wait; a longer one where connections come and go.
   void soon(Credential& credential, const Connection& gone);
+
+  // --- shard_places.cc: who gets a place for a connection, and who gives one up
+  void enter_line(std::uint32_t index);
+  void leave_line(std::uint32_t index);
+  bool place_for(std::uint32_t index);
   void make_room(std::uint32_t index);
   bool shed_idle();
+  void give_up_place(std::uint32_t of);
 
   // --- shard_connection.cc: a connection's life from TLS on
   void start_tls(base::Handle handle, Connection& connection);
@@ -249,6 +257,7 @@ class Shard {
   std::vector<std::unique_ptr<Reach>> reaches_;
   std::unordered_map<std::string, std::uint32_t> reach_index_;
   std::vector<std::uint32_t> active_;  // credentials with waiting pushes
+  std::vector<std::uint32_t> placeless_;  // credentials without a connection that wait for a place, longest first
   std::vector<base::Handle> dirty_;
   std::vector<base::Handle> deferred_;  // connections with handshake bytes kept for a later step
   std::vector<h2::Answer> answers_;
@@ -264,6 +273,8 @@ class Shard {
   base::Now now_;
   std::int64_t earliest_ = base::kNever;
   std::uint64_t ping_count_ = 0;
+  base::Handle given_up_{};            // the connection that gave its place up last,
+  std::int64_t given_up_mono_ns_ = 0;  // then
   bool private_key_used_ = false;      // at most one handshake step with a private key per step (invariant 8)
   bool stopping_ = false;
   bool any_changed_ = false;           // some credential has a status to report

@@ -24,9 +24,6 @@ bool definite(tls::Cause cause) {
 }
 constexpr unsigned kDefiniteFailuresMax = 3;
 
-// One that was used just now is not idle: two credentials with one place would take it from each other with every push.
-constexpr std::int64_t kShedIdleNs = 250 * base::kMillisecond;
-
 // Connections that lived less than this; so many of them in a row cost no more than the shortest wait; then it doubles.
 constexpr std::int64_t kShortLifeNs = 5 * base::kSecond;
 constexpr unsigned kShortLivesFree = 4;
@@ -42,9 +39,10 @@ Action& Shard::act(ActionKind kind, base::Handle handle, std::uint32_t credentia
   return action;
 }
 
-void Shard::start_dial(std::uint32_t credential_index) {
+void Shard::start_dial(std::uint32_t credential_index, bool first) {
   Credential& credential = credentials_[credential_index];
-  const base::Handle handle = connections_.acquire();
+  if (first) enter_line(credential_index);
+  const base::Handle handle = place_for(credential_index) ? connections_.acquire() : base::Handle{};
   if (!handle) {
     make_room(credential_index);
     credential.next_dial_mono_ns = now_.mono_ns + 10 * base::kMillisecond;
@@ -73,12 +71,14 @@ void Shard::start_dial(std::uint32_t credential_index) {
   Action& resolve = act(ActionKind::resolve, handle, credential_index);
   resolve.name = config.proxy_host.empty() ? config.host : config.proxy_host;
   resolve.port = config.proxy_host.empty() ? connection.port : config.proxy_port;
+  resolve.waiting_since_mono_ns = credential.placeless_since_mono_ns;
   connection.config = credential.config;  // `name` lives as long
 }
 
 void Shard::on_resolved(base::Handle handle, Connection& connection, std::span<const base::Address> addresses) {
   if (connection.state != ConnectionState::resolving) return;  // it timed out meanwhile
   TOCSIN_ASSERT(!addresses.empty());
+  leave_line(connection.credential);
   move(connection, ConnectionInput::resolved);
   Reach& reach = *reaches_[connection.reach];
   const Reach::Choice choice = reach.choose(addresses, now_.mono_ns, prng_);
@@ -134,6 +134,7 @@ void Shard::on_dial_failed(base::Handle handle, Connection& connection, std::str
     return;
   }
   if (connection.state != ConnectionState::dialling && connection.state != ConnectionState::resolving) return;
+  leave_line(connection.credential);
   lose(handle, connection, tls::Cause::none, std::string(text));
 }
 
@@ -161,32 +162,6 @@ void Shard::soon(Credential& credential, const Connection& gone) {
   for (unsigned i = kShortLivesFree; i < credential.short_lives && bound < most; ++i) bound = std::min(2 * bound, most);
   const std::int64_t wait = static_cast<std::int64_t>(prng_.below(static_cast<std::uint64_t>(bound)));
   credential.next_dial_mono_ns = std::max(credential.next_dial_mono_ns, now_.mono_ns + wait);
-}
-
-// For a connection of this credential: its own of an older version go first, which it would replace anyway.
-void Shard::make_room(std::uint32_t index) {
-  if (credentials_[index].renewing) {
-    retire_older(index);
-  } else if (shed_idle()) {
-    mark(Mark::shed);
-  }
-}
-
-// The connection that is idle longest makes room for another credential's.
-bool Shard::shed_idle() {
-  base::Handle oldest{};
-  std::int64_t used = base::kNever;
-  connections_.for_each([&](base::Handle handle, Connection& connection) {
-    if (connection.state != ConnectionState::ready || connection.in_flight != 0 || connection.used_mono_ns >= used) return;
-    const Credential& owner = credentials_[connection.credential];
-    const bool works = queue_.waiting(connection.credential) != 0 && !owner.paused && !owner.alarmed;
-    if (works || now_.mono_ns - connection.used_mono_ns < kShedIdleNs) return;
-    oldest = handle;
-    used = connection.used_mono_ns;
-  });
-  if (!oldest) return false;
-  retire(oldest, connections_[oldest]);
-  return true;
 }
 
 void Shard::count_failure(Credential& credential, Connection& connection, tls::Cause cause, std::string text) {

@@ -28,6 +28,7 @@ void Shard::schedule() {
     Credential& credential = credentials_[index];
     if (!has_task(index)) {
       credential.active = false;
+      leave_line(index);
       active_[i] = active_.back();
       active_.pop_back();
     } else {
@@ -106,11 +107,12 @@ void Shard::want_connection(std::uint32_t index, Credential& credential, unsigne
   const auto spent = [](const Allowance& allowance) { return allowance.paced && allowance.left == 0; };
   const bool first = usable == 0 && credential.connections.empty();
   const bool work = !held && queue_.has_ready(index) && (first || (!spent(credential.allowance) && !spent(engine_allowance_)));
+  if (!work && !credential.renewing) leave_line(index);
   // Work waits and every stream is taken, or a new version waits to be taken into use: one more, one dial at a time.
   if (starting == 0 && ((work && usable < credential.config->connections_max) || credential.renewing)) {
     const std::int64_t at = std::max(credential.next_dial_mono_ns, reaches_[credential.reach]->may_dial_at());
     if (now_.mono_ns >= at) {
-      start_dial(index);
+      start_dial(index, usable == 0);
     } else {
       note_deadline(at);
     }

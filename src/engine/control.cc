@@ -97,13 +97,42 @@ void Engine::Impl::set_rate(engine::Rate& rate, dispatch::Pace pace, std::uint32
   post_all(mail);
 }
 
-void Engine::Impl::ask_to_shed(unsigned asking) {
+void Engine::Impl::ask_to_shed(unsigned asking, bool busy) {
   const std::int64_t now = io::clock_now().mono_ns;
   std::int64_t last = shed_asked_mono_ns.load(std::memory_order_relaxed);
   if (now - last < kShedEveryNs || !shed_asked_mono_ns.compare_exchange_strong(last, now, std::memory_order_relaxed)) return;
   for (unsigned i = 0; i < workers.size(); ++i) {
     if (i != asking) workers[i]->post(mail_of(dispatch::EventKind::shed, 0));
   }
+  if (busy) ask_for_busy();
+}
+
+void Engine::Impl::ask_for_busy() {
+  engine::Mail mail = mail_of(dispatch::EventKind::shed, 0);
+  unsigned shard = shed_turn.fetch_add(1, std::memory_order_relaxed) % static_cast<unsigned>(workers.size());
+  mail.result = 1;
+  {
+    const std::lock_guard lock(shared.status_mutex);
+    unsigned most = 1;
+    for (std::uint32_t i = 0; i < shared.credentials.size(); ++i) {
+      unsigned open = 0, there = 0, where = 0;
+      for (unsigned s = 0; s < workers.size(); ++s) {
+        if (i >= shared.statuses[s].size()) continue;
+        const unsigned here = shared.statuses[s][i].open;
+        open += here;
+        if (here > there) {
+          there = here;
+          where = s;
+        }
+      }
+      if (open <= most) continue;
+      most = open;
+      shard = where;
+      mail.result = 2;
+      mail.index = i;
+    }
+  }
+  workers[shard]->post(mail);
 }
 
 Result<CredentialHandle> Engine::add_credential(const CredentialOptions& options) {

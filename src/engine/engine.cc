@@ -83,7 +83,7 @@ Result<std::unique_ptr<Engine>> Engine::start(EngineOptions options) {
   shared.start_mono_ns = io::clock_now().mono_ns - base::kSecond;
   shared.rate.set(options.rate, io::clock_now().mono_ns);
   shared.statuses.resize(options.shards);
-  shared.ask_to_shed = [engine = impl.get()](unsigned asking) { engine->ask_to_shed(asking); };
+  shared.ask_to_shed = [engine = impl.get()](unsigned asking, bool busy) { engine->ask_to_shed(asking, busy); };
   shared.tell_others = [engine = impl.get()](unsigned from, const engine::News& news) { engine->tell_others(from, news); };
   for (unsigned i = 0; i < options.shards; ++i) {
     auto worker = std::make_unique<engine::Worker>(shared, i);

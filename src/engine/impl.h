@@ -36,6 +36,7 @@ struct Engine::Impl {
   // Held while a mail goes to several workers, and for nothing else: those that one worker has read are in every box.
   std::mutex post_mutex;
   std::atomic<std::int64_t> shed_asked_mono_ns{0};
+  std::atomic<unsigned> shed_turn{0};
 
   // Under control_mutex. Errors: Code::stopped, Code::unknown_handle.
   Result<void> may_control() const;
@@ -45,7 +46,9 @@ struct Engine::Impl {
   // On a worker's thread: what one shard found, to the others.
   void tell_others(unsigned from, const engine::News& news);
   // On a worker's thread: tells the other shards, at most every 100 ms.
-  void ask_to_shed(unsigned asking);
+  void ask_to_shed(unsigned asking, bool busy);
+  // Which shard is to give up a busy connection: one of the credential that has most, or whose turn is over.
+  void ask_for_busy();
   // One event about a credential or group.
   Result<void> tell(dispatch::EventKind kind, CredentialHandle handle);
   Result<void> tell(dispatch::EventKind kind, GroupHandle handle);

@@ -24,6 +24,7 @@
 #include "dispatch/events.h"
 #include "engine/block_pool.h"
 #include "engine/credits.h"
+#include "engine/places.h"
 #include "engine/provider_tokens.h"
 #include "engine/rate.h"
 #include "engine/registry.h"
@@ -109,7 +110,7 @@ struct Shared {
   std::int64_t start_mono_ns = 0;
 
   Credits inside;        // places from submit until the outcome is read
-  Credits connections;   // sockets, from dial to closed
+  Places connections;    // sockets, from dial to closed
   Credits dials;         // from dial to SETTINGS or failure
   BlockPool blocks;
   Registry<const dispatch::TemplateConfig> templates;
@@ -117,8 +118,8 @@ struct Shared {
   Registry<GroupEntry> groups;
   Rate rate;             // of the engine
   // A shard found no place for a connection: the others are to close one they do not need. Set once, before the first
-  // credential; called by workers, argument: the asking shard.
-  std::function<void(unsigned)> ask_to_shed;
+  // credential; called by workers. Arguments: the asking shard; whether a busy one is to go where none is idle.
+  std::function<void(unsigned, bool)> ask_to_shed;
   // Likewise: passes news on to the other shards; argument: the one that found it.
   std::function<void(unsigned, const News&)> tell_others;
   std::unique_ptr<io::Resolver> resolver = std::make_unique<io::Resolver>();

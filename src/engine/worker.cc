@@ -305,11 +305,14 @@ void Worker::perform(const dispatch::Action& action) {
 
 void Worker::perform_resolve(const dispatch::Action& action) {
   const bool may_dial = shared_.dials.take(1) == 1;
-  const bool may_connect = may_dial && shared_.connections.take(1) == 1;
+  const std::int64_t now = io::clock_now().mono_ns;
+  const std::int64_t since = action.waiting_since_mono_ns;
+  const std::uint64_t who = std::uint64_t{number_} << 32 | action.credential;
+  const bool may_connect = may_dial && shared_.connections.take(who, since, now);
   if (!may_connect) {
     if (may_dial) shared_.dials.give(1);
     add_later(dispatch::EventKind::dial_deferred, action.handle).result = may_dial ? 1 : 0;
-    if (may_dial) shared_.ask_to_shed(number_);
+    if (may_dial) shared_.ask_to_shed(number_, since != base::kNever && now - since >= dispatch::kPlaceWaitNs);
     return;
   }
   Slot& slot = slots_[base::Handle{action.handle}.index()];

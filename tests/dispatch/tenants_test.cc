@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Credentials and what happens to them: stopped by an answer, by an alarm, by another shard's word.
+// Credentials beside each other: what stops one, and who gets the places for connections where there are too few.
+#include <functional>
+#include <vector>
+
 #include <gtest/gtest.h>
 
 #include "harness.h"
@@ -16,6 +19,12 @@ Event of(EventKind kind, std::uint32_t index) {
 
 std::uint64_t marked(const World& world, Mark mark) {
   return world.counters().marks[static_cast<std::size_t>(mark)];
+}
+
+PushSpec to(std::uint32_t credential) {
+  PushSpec spec;
+  spec.credential = credential;
+  return spec;
 }
 
 // ---- stopped
@@ -92,6 +101,113 @@ TEST(Stopped, OneOnItsWayIsGivenUp) {
   EXPECT_EQ(world.shard().connections_in_use(), 0u);
   EXPECT_EQ(world.ended_as(End::failed), 1u);
   world.finish();
+}
+
+// ---- places
+
+// Few streams and slow answers, and more pushes whenever few are left: these are never idle.
+class Places : public testing::Test {
+ protected:
+  void begin(std::uint32_t places, std::vector<unsigned> connections_max) {
+    ShardOptions options;
+    options.connections_max = places;
+    world_ = std::make_unique<World>(options);
+    world_->server.streams_max = 2;
+    for (const unsigned most : connections_max) {
+      CredentialConfig config = World::plain_credential();
+      config.connections_max = most;
+      config.streams_max = 2;
+      world_->add_credential(config);
+    }
+    world_->add_template(PayloadForm::fixed, "{}");
+    served_.resize(connections_max.size());
+    pushed_.resize(connections_max.size());
+    last_.resize(connections_max.size());
+    longest_.resize(connections_max.size());
+    world_->judge = [this](Link& link, const Seen&) {
+      const std::int64_t gap = world_->now() - last_[link.credential];
+      longest_[link.credential] = std::max(longest_[link.credential], gap);
+      last_[link.credential] = world_->now();
+      ++served_[link.credential];
+      Verdict late;
+      late.delay_ns = 20 * kMs;
+      return late;
+    };
+  }
+  // Keeps this one busy from now on.
+  void busy(std::uint32_t credential) {
+    last_[credential] = world_->now();
+    feed(credential);
+  }
+  void feed(std::uint32_t credential) {
+    if (over_) return;
+    for (; pushed_[credential] < served_[credential] + 80; ++pushed_[credential]) world_->push(to(credential));
+    world_->at(50 * kMs, [this, credential] { feed(credential); });
+  }
+  unsigned ready(std::uint32_t credential) {
+    unsigned count = 0;
+    for (Link* link : world_->usable_links()) count += link->credential == credential ? 1 : 0;
+    return count;
+  }
+
+  std::unique_ptr<World> world_;
+  std::vector<unsigned> served_, pushed_;
+  std::vector<std::int64_t> last_, longest_;
+  bool over_ = false;
+};
+
+TEST_F(Places, ANewcomerGetsOneFromWhoHasMost) {
+  begin(4, {4, 1, 4});
+  busy(0);
+  world_->run(5 * kSec);
+  ASSERT_EQ(ready(0), 4u);
+  busy(1);
+  world_->run(kSec - 50 * kMs);
+  EXPECT_EQ(served_[1], 0u) << "a short wait takes nothing from anybody";
+  world_->run(500 * kMs);
+  EXPECT_GT(served_[1], 0u);
+  EXPECT_EQ(ready(0), 3u);
+  // A third one that could use four gets one, and those that have some wait behind those that have none.
+  busy(2);
+  world_->run(5 * kSec);
+  EXPECT_EQ(ready(0), 2u);
+  EXPECT_EQ(ready(1), 1u);
+  EXPECT_EQ(ready(2), 1u);
+  EXPECT_EQ(marked(*world_, Mark::place_given_up), 2u) << "and then they stay where they are";
+  world_->run(60 * kSec);
+  EXPECT_EQ(marked(*world_, Mark::place_given_up), 2u);
+  over_ = true;
+  world_->finish(30 * kSec);
+}
+
+TEST_F(Places, MoreCredentialsThanPlacesTakeTurns) {
+  begin(2, {2, 2, 2, 2, 2});
+  for (std::uint32_t i = 0; i < 5; ++i) busy(i);
+  world_->run(200 * kSec);
+  for (std::uint32_t i = 0; i < 5; ++i) {
+    // Two places and turns of ten seconds: each comes again within about thirty.
+    EXPECT_GT(served_[i], 2000u) << i;
+    EXPECT_LT(longest_[i], 40 * kSec) << i;
+  }
+  EXPECT_LE(marked(*world_, Mark::place_given_up), 50u) << "no connection lives less than its turn";
+  over_ = true;
+  world_->finish(30 * kSec);
+}
+
+TEST_F(Places, OneThatCannotDialHoldsNobodyUp) {
+  begin(1, {1, 1, 1});
+  // The first in the line meets a refusal each time, and then waits for its back-off.
+  world_->on_dial = [](std::uint32_t credential) { return credential == 1 ? Dial::refuse : Dial::accept; };
+  busy(0);
+  world_->run(12 * kSec);
+  world_->push(to(1));
+  world_->run(100 * kMs);
+  busy(2);
+  world_->run(25 * kSec);
+  EXPECT_GT(served_[2], 100u);
+  EXPECT_GT(served_[0], 100u);
+  over_ = true;
+  world_->finish(30 * kSec);
 }
 
 }  // namespace

@@ -411,6 +411,46 @@ TEST(Connections, AnIdleOneMakesRoomForAnotherShards) {
   EXPECT_EQ(server->totals().accepted, id);
 }
 
+// The places are taken by one that is never idle; another, of another shard, has a push all the same.
+TEST(Connections, ABusyOneMakesRoomForACredentialWithoutAny) {
+  const auto server = serve(mock_options());
+  EngineOptions options;
+  options.shards = 2;
+  options.connections_max = 2;
+  CredentialOptions who = credential_options(port_of(server->address()));
+  who.connections_max = 2;
+  who.span = 2;
+  const Rig rig(options, who);
+  who.connections_max = 1;
+  who.span = 0;
+  std::vector<CredentialHandle> others;
+  for (int i = 0; i < 4; ++i) others.push_back(rig.engine->add_credential(who).value());
+  std::atomic<bool> over{false};
+  std::thread producer([&] {
+    auto submitter = rig.engine->submitter().value();
+    for (std::uint64_t id = 1'000'000; !over.load(); id += 100) {
+      const Batch more = rig.batch(id, 100);
+      static_cast<void>(submitter.submit(more.pushes));
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+  });
+  auto submitter = rig.engine->submitter().value();
+  const auto limit = Clock::now() + std::chrono::seconds(60);
+  std::set<std::uint64_t> accepted;
+  std::vector<Outcome> out(4096);
+  for (std::uint64_t i = 0; i < others.size(); ++i) take_all(submitter, Batch(i + 1, 1, rig.mdm, others[i]));
+  while (accepted.size() < others.size() && Clock::now() < limit) {
+    const std::size_t taken = rig.engine->wait(out, 100);
+    for (std::size_t i = 0; i < taken; ++i) {
+      EXPECT_EQ(out[i].end, End::accepted) << out[i].reason_view();
+      if (out[i].id <= others.size()) accepted.insert(out[i].id);
+    }
+  }
+  over = true;
+  producer.join();
+  EXPECT_EQ(accepted.size(), others.size());
+}
+
 // Everything at once, from several threads: each push has one end, whatever is asked meanwhile.
 TEST(Control, EveryPushHasOneEndWhateverIsAskedMeanwhile) {
   const auto one = serve(mock_options());

@@ -11,6 +11,7 @@
 
 #include "engine/block_pool.h"
 #include "engine/credits.h"
+#include "engine/places.h"
 #include "engine/registry.h"
 
 namespace tocsin::engine {
@@ -48,6 +49,35 @@ TEST(Credits, NeverMoreOutThanThereAre) {
   EXPECT_FALSE(exceeded);
   EXPECT_EQ(credits.used(), 0u);
   EXPECT_EQ(credits.take(kTotal + 1), kTotal);
+}
+
+TEST(Places, GoToThoseWithoutOneFirstAndOfThemToTheLongestWaiting) {
+  constexpr std::int64_t kMs = base::kMillisecond;
+  Places places(2);
+  EXPECT_TRUE(places.take(1, base::kNever, 0));
+  EXPECT_TRUE(places.take(2, 0, 0)) << "nobody is before it";
+  EXPECT_EQ(places.used(), 2u);
+  // 4 has waited longer than 3, though it asks later.
+  EXPECT_FALSE(places.take(3, 20 * kMs, 30 * kMs));
+  EXPECT_FALSE(places.take(4, 10 * kMs, 31 * kMs));
+  places.give(1);
+  EXPECT_FALSE(places.take(1, base::kNever, 40 * kMs)) << "it has some already";
+  EXPECT_FALSE(places.take(3, 20 * kMs, 41 * kMs));
+  EXPECT_TRUE(places.take(4, 10 * kMs, 42 * kMs));
+  places.give(1);
+  EXPECT_TRUE(places.take(3, 20 * kMs, 50 * kMs));
+  // Of as many places as wait, each gets one, whoever comes first.
+  EXPECT_FALSE(places.take(5, 60 * kMs, 60 * kMs));
+  EXPECT_FALSE(places.take(6, 61 * kMs, 61 * kMs));
+  places.give(2);
+  EXPECT_TRUE(places.take(6, 61 * kMs, 70 * kMs));
+  EXPECT_TRUE(places.take(5, 60 * kMs, 70 * kMs));
+  // One that comes no more is forgotten.
+  EXPECT_FALSE(places.take(7, 80 * kMs, 80 * kMs));
+  places.give(1);
+  EXPECT_FALSE(places.take(1, base::kNever, 80 * kMs + Places::kForgetNs));
+  EXPECT_TRUE(places.take(1, base::kNever, 81 * kMs + Places::kForgetNs));
+  EXPECT_EQ(places.used(), 2u);
 }
 
 TEST(BlockPool, EachSizeGetsABlockThatHoldsIt) {

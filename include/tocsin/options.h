@@ -59,7 +59,7 @@ struct EngineOptions {
   unsigned connections_max = 1024;
   unsigned dials_max = 8;
 
-  // Templates and credentials that may be added. Defaults 65,536 and 4,096; 1 to 1 million each.
+  // Templates and credentials that may be added, removed ones included. Defaults 65,536 and 4,096; 1 to 1 million each.
   unsigned templates_max = 65'536;
   unsigned credentials_max = 4096;
 

@@ -44,9 +44,15 @@ std::uint32_t Queue::flow_of(const PushRecord& record, std::uint32_t topic) {
   const FlowKey key{std::uint64_t{record.credential} << 32 | topic,
                     std::uint64_t{record.group} << 8 | static_cast<std::uint64_t>(record.priority_class)};
   if (last_flow_ != kNone && key == last_key_) return last_flow_;
-  const auto [found, fresh] = flow_index_.try_emplace(key, static_cast<std::uint32_t>(flows_.size()));
+  const auto next = free_flows_.empty() ? static_cast<std::uint32_t>(flows_.size()) : free_flows_.back();
+  const auto [found, fresh] = flow_index_.try_emplace(key, next);
   if (fresh) {
-    Flow& flow = flows_.emplace_back();
+    if (free_flows_.empty()) {
+      flows_.emplace_back();
+    } else {
+      free_flows_.pop_back();
+    }
+    Flow& flow = flows_[next] = Flow{};
     flow.credential = record.credential;
     flow.topic = topic;
     flow.group = record.group;
@@ -57,6 +63,20 @@ std::uint32_t Queue::flow_of(const PushRecord& record, std::uint32_t topic) {
   last_key_ = key;
   last_flow_ = found->second;
   return last_flow_;
+}
+
+void Queue::forget_credential(std::uint32_t credential) {
+  Lane& lane = lanes_[credential];
+  TOCSIN_ASSERT(lane.waiting == 0);
+  for (const std::uint32_t index : lane.flows) {
+    const Flow& flow = flows_[index];
+    TOCSIN_ASSERT(flow.count == 0 && !flow.in_ring);
+    flow_index_.erase({std::uint64_t{credential} << 32 | flow.topic, std::uint64_t{flow.group} << 8 | flow.priority_class});
+    if (flow.group != 0) std::erase(groups_[flow.group - 1].flows, index);
+    free_flows_.push_back(index);
+  }
+  lane = Lane{};
+  last_flow_ = kNone;
 }
 
 void Queue::enter_ring(std::uint32_t index) {

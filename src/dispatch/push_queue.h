@@ -14,7 +14,7 @@
 //
 // Threads: one at a time. Ownership: slots are the caller's between insert() and finish(); a slot that the queue hands
 // out as superseded, expired or cancelled is `held` until finish(). Bounds: pushes_max slots; one small record per flow that
-// ever was; nothing is allocated per push once those exist. Errors: misuse (a slot in the wrong state, more pushes than
+// ever was, until its credential is forgotten; nothing is allocated per push once those exist. Errors: misuse (a slot in the wrong state, more pushes than
 // there is room for) is asserted.
 #pragma once
 
@@ -82,6 +82,8 @@ class Queue {
   Meta& meta(std::uint32_t slot) { return metas_[slot]; }
 
   void add_credential() { lanes_.emplace_back(); }
+  // Nothing of it waits or is in flight: its flows are given back. It may be used again.
+  void forget_credential(std::uint32_t credential);
   void add_group(bool paced) { groups_.emplace_back().paced = paced; }
 
   // Takes a push in; there is room (asserted). Equal numbers, equal topics.
@@ -130,6 +132,7 @@ class Queue {
   std::uint32_t waiting() const { return waiting_; }
   std::uint32_t delayed() const { return delayed_; }
   std::uint32_t in_use() const { return in_use_; }
+  std::size_t flows() const { return flow_index_.size(); }
 
  private:
   static constexpr std::size_t kClasses = 3;
@@ -217,6 +220,7 @@ class Queue {
   std::vector<Lane> lanes_;
   std::vector<Group> groups_;
   std::vector<Flow> flows_;
+  std::vector<std::uint32_t> free_flows_;
   std::unordered_map<FlowKey, std::uint32_t, FlowHash> flow_index_;
   FlowKey last_key_;  // pushes come in runs of one flow
   std::uint32_t last_flow_ = kNone;

@@ -215,6 +215,7 @@ void Shard::take(std::span<const PushRecord> pushes) {
       queue_.hold(slot);
       mark(Mark::cancelled_group);
       end(slot, End::cancelled, Reason::cancelled_by_caller, 0, {});
+      if (credentials_[push.credential].removed) mark_changed(credentials_[push.credential]);
       continue;
     }
     activate(push.credential);
@@ -285,7 +286,7 @@ std::int64_t Shard::find_earliest() {
   };
   for (const std::uint32_t index : active_) {
     const Credential& credential = credentials_[index];
-    if (!has_task(index)) continue;
+    if (!has_task(index) || credential.removed) continue;
     consider(credential.next_dial_mono_ns);
     consider(reaches_[credential.reach]->may_dial_at());
     consider(credential.allowance.ask_again_mono_ns);
@@ -333,6 +334,7 @@ void Shard::report_statuses() {
     status.alarmed = credential.alarmed;
     status.removed = credential.removed && credential.connections.empty() && queue_.waiting(i) == 0;
     status.last_error = credential.last_error;
+    if (status.removed) forget_credential(i);
     out_->statuses.push_back(std::move(status));
   }
 }

@@ -49,6 +49,7 @@ class Shard {
   // Nothing waits, nothing is in flight, no connection exists (invariant 2).
   bool at_rest() const { return queue_.in_use() == 0 && connections_.in_use() == 0; }
   std::uint32_t connections_in_use() const { return connections_.in_use(); }
+  std::size_t flows() const { return queue_.flows(); }
 
  private:
   static constexpr std::uint32_t kNone = 0xffffffff;
@@ -66,7 +67,7 @@ class Shard {
   };
 
   struct Credential {
-    std::shared_ptr<const CredentialConfig> config;
+    std::shared_ptr<const CredentialConfig> config;  // null once it was removed and nothing of it is left
     std::uint32_t version = 0;        // of the config; connections of an older one are drained when a new one is ready
     std::uint32_t reach = 0;          // in reaches_
     std::vector<base::Handle> connections;
@@ -128,6 +129,7 @@ class Shard {
   void add_credential(const Event& event);
   void replace_credential(const Event& event);
   void remove_credential(std::uint32_t index);
+  void forget_credential(std::uint32_t index);
   void roll_credential(std::uint32_t index, Mark why);
   void confirm(Connection& connection);
   void retire_older(std::uint32_t index);

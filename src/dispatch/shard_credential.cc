@@ -6,6 +6,7 @@
 #include "apns/provider_token.h"
 #include "base/assertion.h"
 #include "dispatch/shard.h"
+#include "tls/wipe.h"
 
 namespace tocsin::dispatch {
 namespace {
@@ -124,10 +125,22 @@ void Shard::remove_credential(std::uint32_t index) {
   if (std::exchange(credential.removed, true)) return;
   mark(Mark::credential_removed);
   mark_changed(credential);
-  credential.renewing = false;
+  credential.renewing = credential.letting_go = false;
   fail_waiting(index, End::returned, Reason::credential_removed, {});
   const std::vector<base::Handle> handles = credential.connections;
   for (const base::Handle handle : handles) retire(handle, connections_[handle]);
+}
+
+// Removed, and the last of its pushes and connections is gone: so is what it held. A push that was on its way to us
+// meanwhile is handed back without any of it.
+void Shard::forget_credential(std::uint32_t index) {
+  Credential& credential = credentials_[index];
+  TOCSIN_ASSERT(credential.removed && !credential.active && credential.connections.empty());
+  tls::wipe(credential.authorization.data(), credential.authorization.size());
+  Credential nothing;
+  credential = std::move(nothing);
+  credential.removed = true;
+  queue_.forget_credential(index);
 }
 
 // Refused for good as far as we can know: dialling on or sending on would only be held against us.
@@ -234,12 +247,13 @@ void Shard::take_token(const Credential& credential, Connection& connection) {
       static_cast<std::int64_t>(prng_.below(static_cast<std::uint64_t>(120 * base::kSecond)));
   connection.authorization = credential.authorization;
   connection.prepared.clear();
+  connection.h2->forget_prepared();  // or each turn would leave a list for each template behind
   ++counters_.token_turns;
 }
 
 void Shard::on_token(const Event& event) {
   Credential& credential = credentials_[event.index];
-  if (event.token_iat_s != credential.token_asked_iat_s) return;  // of a version that was replaced
+  if (credential.removed || event.token_iat_s != credential.token_asked_iat_s) return;  // or of a version that was replaced
   credential.token_asked_iat_s = 0;
   if (event.kind == EventKind::token_failed) {
     credential.token_retry_mono_ns = now_.mono_ns + 5 * base::kSecond;

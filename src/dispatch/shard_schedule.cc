@@ -47,7 +47,10 @@ void Shard::schedule() {
 
 void Shard::schedule_credential(std::uint32_t index, Credential& credential) {
   if (stopping_) return fail_waiting(index, End::returned, Reason::engine_stopped, {});
-  if (credential.removed) return fail_waiting(index, End::returned, Reason::credential_removed, {});
+  if (credential.removed) {
+    mark_changed(credential);
+    return fail_waiting(index, End::returned, Reason::credential_removed, {});
+  }
   if (std::exchange(credential.letting_go, false)) let_go(credential);
   if (credential.stopped) {
     credential.renewing = false;

@@ -94,8 +94,10 @@ class ClientSession {
  public:
   virtual ~ClientSession() = default;
 
-  // Registers a request's field list; the number is valid for this session's life.
+  // Registers a request's field list; the number is valid until forget_prepared().
   virtual std::uint32_t prepare(const base::FieldList& fields) = 0;
+  // Every number given so far is void; what was written stays as it is.
+  virtual void forget_prepared() = 0;
 
   // Encodes as many requests as streams and windows allow, in order, behind any pending control frames;
   // answers how many were wholly taken. A body larger than the window is continued: it counts as taken, the

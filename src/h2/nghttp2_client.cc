@@ -60,6 +60,7 @@ class Nghttp2Client final : public ClientSession {
     prepared_.push_back(std::make_unique<PreparedFields>(fields));
     return static_cast<std::uint32_t>(prepared_.size() - 1);
   }
+  void forget_prepared() override { prepared_.clear(); }  // write() leaves nothing behind that looks at one
   std::size_t write(std::span<const Request> requests, base::ByteBuffer& out) override;
   void write_pending(base::ByteBuffer& out) override;
   Result<void> receive(base::ByteView bytes, std::vector<Answer>& answers, std::vector<Event>& events) override;

@@ -69,6 +69,7 @@ std::uint32_t World::add_credential(CredentialConfig config) {
   added.kind = EventKind::credential_added;
   added.index = index;
   added.credential = std::make_shared<const CredentialConfig>(std::move(config));
+  configs_.push_back(added.credential);
   events_.push_back(std::move(added));
   return index;
 }

@@ -180,6 +180,7 @@ class World {
   std::size_t pending() const { return pushes_.size() - outcomes.size(); }
   const Counters& counters() const { return shard_->counters(); }
   const Shard& shard() const { return *shard_; }
+  bool config_alive(std::uint32_t credential) const { return !configs_.at(credential).expired(); }
   std::int64_t now() const { return now_ns_; }
   std::int64_t deadline() const { return output_.deadline_mono_ns; }
   std::uint64_t hash() const { return hash_; }
@@ -241,6 +242,7 @@ class World {
   std::deque<Link> links_;
   std::map<std::uint64_t, Link*> live_;
   std::vector<CredentialConfig> credentials_;
+  std::vector<std::weak_ptr<const CredentialConfig>> configs_;
   std::vector<std::shared_ptr<TemplateConfig>> templates_;
   std::map<std::uint64_t, Pushed> pushes_;
   std::map<std::byte*, std::unique_ptr<std::byte[]>> blocks_;

@@ -103,6 +103,44 @@ TEST(Stopped, OneOnItsWayIsGivenUp) {
   world.finish();
 }
 
+// ---- removed
+
+TEST(Removed, NothingIsLeftOfItOnceItsPushesAndConnectionsAreGone) {
+  World world;
+  world.add_template(PayloadForm::fixed, "{}");
+  const std::uint32_t other = world.add_credential();
+  world.push(to(other));
+  ASSERT_TRUE(world.run_until_ended());
+  const std::size_t flows = world.shard().flows();
+  for (int round = 0; round < 50; ++round) {
+    const std::uint32_t tenant = world.add_credential();
+    world.judge = [&](Link& link, const Seen&) {
+      Verdict late;
+      if (link.credential == tenant) late.delay_ns = 200 * kMs;
+      return late;
+    };
+    const auto first = world.push_many(5, to(tenant));
+    world.run(50 * kMs);
+    world.event(of(EventKind::credential_removed, tenant));
+    world.run(50 * kMs);
+    EXPECT_FALSE(world.statuses[tenant].removed) << "answers are awaited";
+    EXPECT_TRUE(world.config_alive(tenant));
+    world.run(kSec);
+    for (const std::uint64_t id : first) EXPECT_EQ(world.outcome(id).end, End::accepted);
+    EXPECT_TRUE(world.statuses[tenant].removed);
+    EXPECT_FALSE(world.config_alive(tenant));
+    EXPECT_EQ(world.shard().flows(), flows);
+    // Submitted by another thread just before: handed back, and again nothing is left.
+    const auto late = world.push_many(3, to(tenant));
+    ASSERT_TRUE(world.run_until_ended(kSec));
+    for (const std::uint64_t id : late) EXPECT_EQ(world.outcome(id).end, End::returned);
+    EXPECT_EQ(world.shard().flows(), flows);
+  }
+  world.push(to(other));
+  ASSERT_TRUE(world.run_until_ended());
+  world.finish();
+}
+
 // ---- places
 
 // Few streams and slow answers, and more pushes whenever few are left: these are never idle.

@@ -27,6 +27,16 @@ Reach::Reach(const ReachOptions& options) : options_(options) {
   options_.breaker_failures = std::clamp(options_.breaker_failures, 1u, kFailuresMax);
 }
 
+void Reach::widen(std::int64_t backoff_min_ns, std::int64_t backoff_max_ns) {
+  options_.backoff_max_ns = std::max(options_.backoff_max_ns, backoff_max_ns);
+  options_.backoff_min_ns = std::clamp(backoff_min_ns, options_.backoff_min_ns, options_.backoff_max_ns);
+}
+
+void Reach::connection_gone() {
+  TOCSIN_ASSERT(connections_ != 0);
+  --connections_;
+}
+
 std::int64_t Reach::may_dial_at() const {
   if (down_) return under_way_ != 0 ? base::kNever : next_dial_;
   if (at_once_ != 0 && under_way_ >= at_once_) return base::kNever;
@@ -158,6 +168,7 @@ void Reach::dial_failed(std::int64_t now, std::uint16_t port_used, bool network,
 void Reach::dial_reached(std::uint16_t port_used, const base::Address& address) {
   TOCSIN_ASSERT(under_way_ != 0);
   --under_way_;
+  ++connections_;
   strays_ = 0;
   const auto each = find(address);
   if (each != known_.end()) {

@@ -8,6 +8,9 @@
 // Ports: two failures in a row change to the alternate (443 and 2197 at Apple), and from time to time one dial tries the
 // first again. Addresses (Apple: query before each connection, spread over what comes): one that failed lately is
 // avoided, then one in use.
+// What is the endpoint's: ports, addresses, the breaker and its back-off. What is a credential's stays with it: that its
+// certificate is refused, that its configuration is wrong, that its connections do not last; and a TLS or HTTP/2 failure
+// while another connection to the endpoint is up. The bounds of the back-off are the longest that a credential asks for.
 // Several dials may be under way when an endpoint goes away; they are one outage: what they say afterwards neither
 // lengthens the back-off nor speaks about a port that was left meanwhile.
 //
@@ -58,6 +61,10 @@ class Reach {
   // network: the way there failed; not ours alone (a certificate of ours), and not that another address is tried.
   void dial_failed(std::int64_t now, std::uint16_t port, bool network, base::Prng& chance);
   void dial_reached(std::uint16_t port, const base::Address& address);  // SETTINGS were read
+  void connection_gone();  // one that had been reached
+  unsigned connections() const { return connections_; }
+  // Another credential's bounds: the longer ones count.
+  void widen(std::int64_t backoff_min_ns, std::int64_t backoff_max_ns);
 
   // After an outage: what becomes ready from now on begins slowly (Ramp), until one connection has shown that all is well.
   void begin_recovery() { recovering_ = true; }
@@ -86,6 +93,7 @@ class Reach {
   ReachOptions options_;
   std::vector<Known> known_;
   unsigned under_way_ = 0;
+  unsigned connections_ = 0;    // reached and not gone
   unsigned strays_ = 0;         // of these, from before the endpoint was taken for down
   unsigned failures_ = 0;       // network failures in a row
   unsigned port_failures_ = 0;  // the same, of the port in use

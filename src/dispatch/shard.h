@@ -88,6 +88,7 @@ class Shard {
     unsigned same_cause = 0;          // of these, the last ones with one definite TLS cause
     tls::Cause last_cause = tls::Cause::none;
     std::int64_t next_dial_mono_ns = 0;
+    bool endpoint_failed = false;     // it waits until then because its endpoint could not be reached
     std::int64_t placeless_since_mono_ns = base::kNever;  // without a connection, it waits for a place for one
     std::int64_t unreachable_since_mono_ns = base::kNever;
     std::int64_t unreachable_since_wall_ns = 0;
@@ -156,6 +157,7 @@ class Shard {
   void on_dial_failed(base::Handle handle, Connection& connection, std::string_view text);
   void on_dial_deferred(base::Handle handle, Connection& connection, bool connections);
   void count_failure(Credential& credential, Connection& connection, tls::Cause cause, std::string text);
+  void endpoint_answers(std::uint32_t reach);
   void settle_dial(base::Handle handle, Connection& connection);
   // The next dial after a short random wait; a longer one where connections come and go.
   void soon(Credential& credential, const Connection& gone);

@@ -157,6 +157,8 @@ void Shard::on_settings(base::Handle handle, Connection& connection) {
       reach.begin_recovery();
     }
     reach.dial_reached(connection.port, connection.address);
+    credential.endpoint_failed = false;
+    endpoint_answers(connection.reach);
   }
   connection.unreachable_before_mono_ns = std::exchange(credential.unreachable_since_mono_ns, base::kNever);
   connection.unreachable_before_wall_ns = std::exchange(credential.unreachable_since_wall_ns, 0);
@@ -266,6 +268,7 @@ void Shard::begin_close(base::Handle handle, Connection& connection, ConnectionI
   settle_dial(handle, connection);
   Reach& reach = *reaches_[connection.reach];
   if (std::exchange(connection.reach_open, false)) reach.dial_failed(now_.mono_ns, connection.port, false, prng_);
+  if (connection.ready_mono_ns != base::kNever) reach.connection_gone();
   if (std::exchange(connection.address_used, false)) reach.address_used(connection.address, -1);
   connection.tunnel.reset();
   connection.probing = false;

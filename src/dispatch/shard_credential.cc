@@ -27,6 +27,8 @@ std::uint32_t Shard::find_reach(const CredentialConfig& config) {
     options.backoff_min_ns = config.backoff_min_ns;
     options.backoff_max_ns = config.backoff_max_ns;
     reaches_.push_back(std::make_unique<Reach>(options));
+  } else {
+    reaches_[found->second]->widen(config.backoff_min_ns, config.backoff_max_ns);
   }
   return found->second;
 }

@@ -168,7 +168,11 @@ void Shard::count_failure(Credential& credential, Connection& connection, tls::C
   ++counters_.dials_failed;
   if (connection.reach_open) {
     Reach& reach = *reaches_[connection.reach];
-    const bool network = cause != tls::Cause::own_certificate_refused && cause != tls::Cause::own_configuration;
+    // Behind the TCP connection it may be this credential's own matter, and is where others are served.
+    const bool own = cause == tls::Cause::own_certificate_refused || cause == tls::Cause::own_configuration ||
+                     (connection.tls != nullptr && reach.connections() != 0);
+    const bool network = !own;
+    credential.endpoint_failed = network;
     // One that takes connections and then says nothing is no better than one that does not.
     if (network && connection.address_used) reach.address_failed(connection.address, now_.mono_ns);
     const bool was_down = reach.down();
@@ -222,6 +226,20 @@ void Shard::count_failure(Credential& credential, Connection& connection, tls::C
   log(LogLevel::warning, "dial_failed", config.name + ": " + text);
   credential.last_error = std::move(text);
   mark_changed(credential);
+}
+
+// Another credential's connection shows that the endpoint is there again: who waits for that need not wait any longer. A
+// little jitter, and after an outage Reach lets them through by twos and fours.
+void Shard::endpoint_answers(std::uint32_t reach) {
+  for (std::uint32_t i = 0; i < credentials_.size(); ++i) {
+    Credential& credential = credentials_[i];
+    if (!credential.endpoint_failed || credential.reach != reach) continue;
+    credential.endpoint_failed = false;
+    const std::int64_t bound = std::max<std::int64_t>(credential.config->backoff_min_ns, 1);
+    const std::int64_t at = now_.mono_ns + static_cast<std::int64_t>(prng_.below(static_cast<std::uint64_t>(bound)));
+    credential.next_dial_mono_ns = std::min(credential.next_dial_mono_ns, at);
+    activate(i);
+  }
 }
 
 void Shard::settle_dial(base::Handle handle, Connection& connection) {

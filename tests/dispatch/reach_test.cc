@@ -104,6 +104,28 @@ TEST(Breaker, OneDialAtATimeWhileDownAndTheBoundDoublesUpToItsMost) {
   }
 }
 
+TEST(Breaker, TheLongestBackOffThatWasAskedForCounts) {
+  Reach reach({.backoff_min_ns = 10, .backoff_max_ns = 100, .breaker_failures = 1});
+  reach.widen(5, 50);
+  base::Prng chance(1);
+  const auto longest = [&] {
+    std::int64_t most = 0;
+    for (int i = 0; i < 300; ++i) {
+      static_cast<void>(reach.dial_started(1000));
+      reach.dial_failed(1000, 443, true, chance);
+      most = std::max(most, reach.may_dial_at() - 1000);
+    }
+    return most;
+  };
+  const std::int64_t before = longest();
+  EXPECT_LE(before, 100);
+  EXPECT_GT(before, 90);
+  reach.widen(20, 1000);
+  const std::int64_t after = longest();
+  EXPECT_LE(after, 1000);
+  EXPECT_GT(after, 900);
+}
+
 TEST(Breaker, WaitsSpreadOverTheirWholeRange) {
   const ReachOptions options;
   base::Prng chance(3);

@@ -141,6 +141,54 @@ TEST(Removed, NothingIsLeftOfItOnceItsPushesAndConnectionsAreGone) {
   world.finish();
 }
 
+// ---- one endpoint, several credentials
+
+TEST(Endpoint, ThatAnswersOneCredentialEndsTheOthersWaitForIt) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    ShardOptions options;
+    options.seed = seed;
+    World world(options, seed);
+    CredentialConfig config = World::plain_credential();
+    config.give_up_ns = 0;
+    for (int i = 0; i < 5; ++i) world.add_credential(config);
+    world.add_template(PayloadForm::fixed, "{}");
+    bool out = true;
+    world.on_dial = [&](std::uint32_t) { return out ? Dial::refuse : Dial::accept; };
+    for (std::uint32_t i = 0; i < 5; ++i) world.push(to(i));
+    world.run(50 * kSec);
+    out = false;
+    ASSERT_TRUE(world.run(31 * kSec, [&] { return !world.outcomes.empty(); }));
+    ASSERT_TRUE(world.run_until_ended(kSec)) << "seed " << seed << ": up to half a minute of their own was left";
+    EXPECT_EQ(world.ended_as(End::accepted), 5u);
+    world.finish();
+  }
+}
+
+TEST(Endpoint, ThatServesOneIsNotDownBecauseItTurnsAnotherAway) {
+  World world;
+  world.add_credential();
+  world.add_credential();
+  world.add_template(PayloadForm::fixed, "{}");
+  world.on_dial = [&](std::uint32_t credential) {
+    if (credential == 0) return Dial::accept;
+    world.at(10 * kMs, [&] { world.hang_up(*world.newest()); });
+    return Dial::raw;
+  };
+  world.push(to(0));
+  ASSERT_TRUE(world.run_until_ended());
+  world.push(to(1));
+  world.run(20 * kSec);
+  EXPECT_GE(world.links(), 5u) << "the other has failed again and again";
+  EXPECT_EQ(world.logged("endpoint_down"), 0u);
+  world.hang_up(world.link(0));
+  world.run(10 * kMs);
+  const std::int64_t begun = world.now();
+  const std::uint64_t id = world.push(to(0));
+  ASSERT_TRUE(world.run(kSec, [&] { return world.outcomes.count(id) != 0; }));
+  EXPECT_LT(world.now() - begun, 300 * kMs);
+  world.finish();
+}
+
 // ---- places
 
 // Few streams and slow answers, and more pushes whenever few are left: these are never idle.

@@ -40,7 +40,15 @@ World::World(const Draw& draw, bool trace, std::span<const std::uint8_t> choices
 World::~World() = default;
 
 void World::at(std::int64_t when, Call call) {
-  heap_.push_back({std::max(when, now_), order_++, std::move(call)});
+  std::size_t place = calls_.size();
+  if (free_calls_.empty()) {
+    calls_.push_back(std::move(call));
+  } else {
+    place = free_calls_.back();
+    free_calls_.pop_back();
+    calls_[place] = std::move(call);
+  }
+  heap_.push_back({std::max(when, now_), order_++, place});
   std::push_heap(heap_.begin(), heap_.end());
 }
 
@@ -50,10 +58,12 @@ bool World::turn(std::int64_t limit) {
     return false;
   }
   std::pop_heap(heap_.begin(), heap_.end());
-  Item item = std::move(heap_.back());
+  const Item item = heap_.back();
   heap_.pop_back();
   now_ = std::max(now_, item.when);
-  item.call();
+  const Call call = std::exchange(calls_[item.call], nullptr);
+  free_calls_.push_back(item.call);
+  call();
   return true;
 }
 

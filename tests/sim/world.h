@@ -264,12 +264,14 @@ class World {
   struct Item {
     std::int64_t when = 0;
     std::uint64_t order = 0;
-    Call call;
+    std::size_t call = 0;  // in calls_: a heap that moves calls about is slow
     bool operator<(const Item& other) const {
       return when != other.when ? when > other.when : order > other.order;  // a heap's top is the earliest
     }
   };
   std::vector<Item> heap_;
+  std::vector<Call> calls_;
+  std::vector<std::size_t> free_calls_;
   std::vector<std::unique_ptr<Host>> hosts_;
   std::deque<std::unique_ptr<Link>> links_;
   std::map<unsigned, Link*> by_connection_;  // the gateway's ordinal

@@ -142,6 +142,13 @@ class Shard {
   // False: nothing may be sent on this connection before a provider token comes.
   bool ready_token(std::uint32_t index, base::Handle handle, Connection& connection);
   void take_token(const Credential& credential, Connection& connection);
+  // What is being made is not waited for, either.
+  static void forget_token(Credential& credential) {
+    credential.token_iat_s = credential.token_asked_iat_s = credential.token_retry_mono_ns = 0;
+    credential.authorization.clear();
+  }
+  // True: this connection's token was made before the clock was set back, and is not taken into use again.
+  bool forget_future_token(const Connection& connection);
   void on_token(const Event& event);
   std::int64_t token_age_ns(const Credential& credential) const {
     return credential.token_age_at_ns + (now_.mono_ns - credential.token_had_mono_ns);

@@ -49,8 +49,7 @@ void Shard::replace_credential(const Event& event) {
   // Connections keep the Reach they were dialled through until they are gone; see Connection::reach.
   credential.config = event.credential;
   credential.reach = find_reach(*event.credential);
-  credential.token_iat_s = credential.token_asked_iat_s = credential.token_retry_mono_ns = 0;
-  credential.authorization.clear();
+  forget_token(credential);
   credential.tokens_expired = 0;
   roll_credential(event.index, Mark::credential_replaced);
   const bool paused = credential.paused;  // its owner's word stays; what was held against the old version does not
@@ -103,8 +102,7 @@ void Shard::resume_credential(std::uint32_t index) {
   if (credential.stopped) {
     // What APNs refused is not shown to it again: neither a provider token (a wrong clock may have made it) nor a
     // connection that holds one.
-    credential.token_iat_s = credential.token_asked_iat_s = credential.token_retry_mono_ns = 0;
-    credential.authorization.clear();
+    forget_token(credential);
     const std::vector<base::Handle> handles = credential.connections;
     for (const base::Handle handle : handles) {
       if (connections_[handle].state == ConnectionState::ready) retire(handle, connections_[handle]);
@@ -251,6 +249,13 @@ void Shard::take_token(const Credential& credential, Connection& connection) {
   connection.prepared.clear();
   connection.h2->forget_prepared();  // or each turn would leave a list for each template behind
   ++counters_.token_turns;
+}
+
+bool Shard::forget_future_token(const Connection& connection) {
+  if (connection.token_iat_s * base::kSecond <= now_.wall_ns) return false;
+  Credential& credential = credentials_[connection.credential];
+  if (credential.token_iat_s == connection.token_iat_s) forget_token(credential);
+  return true;
 }
 
 void Shard::on_token(const Event& event) {

@@ -84,8 +84,11 @@ void Shard::on_answer(Connection& connection, const h2::Answer& answer) {
   const apns::Verdict verdict = apns::read_answer(answer.status, answer.captured[0], base::as_text(answer.body),
                                                   scratch, sizeof(scratch));
   const bool accepted = verdict.end == End::accepted;
-  const apns::Rule rule = accepted ? apns::Rule{apns::Retry::never, apns::Scope::push, ""}
-                                   : apns::rule_for(answer.status, verdict.reason);
+  apns::Rule rule = accepted ? apns::Rule{apns::Retry::never, apns::Scope::push, ""}
+                             : apns::rule_for(answer.status, verdict.reason);
+  if (verdict.reason == Reason::invalid_provider_token && forget_future_token(connection)) {
+    rule = apns::rule_for(answer.status, Reason::expired_provider_token);
+  }
   // An answer about the credential itself does not show that the way is good.
   if (accepted || rule.scope != apns::Scope::credential) connection_proven(connection);
   if (connection.ramp.active() && accepted && connection.ramp.good_answer()) reaches_[connection.reach]->recovered();
@@ -126,7 +129,8 @@ void Shard::note_rejection(std::uint32_t slot, Connection& connection, const apn
                     "APNs answered " + std::to_string(status) + " " + reason_name(verdict.reason) + ". " + rule.advice);
   }
   // Once for a connection: what was in flight beside it says the same of the same token.
-  const bool first_word = rule.retry == apns::Retry::new_token && current && connection.state == ConnectionState::ready;
+  const bool first_word = verdict.reason == Reason::expired_provider_token && rule.retry == apns::Retry::new_token && current &&
+                          connection.state == ConnectionState::ready;
   if (first_word && now_.mono_ns < connection.token_over_mono_ns && !credential.stopped &&
       ++credential.tokens_expired >= kTokensExpiredMax) {
     mark(Mark::clock_suspected);

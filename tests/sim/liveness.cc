@@ -82,7 +82,7 @@ std::int64_t World::back_off_bound(const Pushed& pushed) const {
   if (pushed.taken_at >= healed_at_) return most;
   if (has("TooManyRequests")) most = 300 * kSec;
   if (has("TooManyProviderTokenUpdates")) most = 1200 * kSec;
-  return std::max(most, std::min<std::int64_t>(900 * kSec, draw_.retry_later_most_ns << (draw_.attempts_max - 2)));
+  return std::max(most, std::min<std::int64_t>(900 * kSec, draw_.retry_later_most_ns << 9));
 }
 
 // Each push that is on its way now is asked for at its time.

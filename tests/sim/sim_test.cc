@@ -305,6 +305,25 @@ TEST(Scenario, AClockThatWasAnHourAheadIsSetAndItsCredentialResumed) {
   EXPECT_EQ(scene.world.of(End::accepted), 20u) << "what was made by the wrong clock is not used again";
 }
 
+TEST(Scenario, ATokenFromBeforeTheClockWasSetBackIsReplaced) {
+  Draw draw = quiet();
+  draw.credentials = 2;
+  draw.provider_tokens = true;
+  draw.menu[static_cast<std::size_t>(Kind::clock_steps)] = 1;
+  Scene scene(draw);
+  Spec spec = spec_of();
+  spec.credential = 1;
+  spec.template_index = 3;
+  scene.world.step_wall_clock(3600 * kSec);
+  scene.push_many(20, spec);
+  ASSERT_TRUE(scene.world.run_until([&] { return scene.world.counters().in_flight != 0; }, 10 * kSec));
+  scene.world.step_wall_clock(-3600 * kSec);
+  ASSERT_TRUE(scene.all_end(10 * kSec));
+  EXPECT_EQ(scene.world.of(End::accepted), 20u) << "nobody need resume what a right clock sets right";
+  EXPECT_EQ(scene.world.marked(Mark::credential_stopped), 0u);
+  EXPECT_GE(scene.world.marked(Mark::retry_new_token), 1u);
+}
+
 TEST(Scenario, AClockThatIsSetBackAgainAndAgainDoesNotHoldPushesUp) {
   Draw draw = quiet();
   draw.credentials = 2;

@@ -15,6 +15,10 @@
 namespace tocsin::cli {
 namespace {
 
+// How far reading is ahead of what is in flight where a crash gives up what is under way: this many pushes, or what is sent
+// in this time.
+constexpr std::uint64_t kReserve = 1024;
+constexpr std::int64_t kReserveNs = 50'000'000;
 // An outcome that the end of this process could take with it leaves its line in doubt.
 constexpr std::int64_t kFlushNs = 50'000'000;
 
@@ -36,7 +40,7 @@ PushRun::PushRun(RunParts parts, const PushOptions& options)
     : parts_(std::move(parts)),
       options_(options),
       slots_(parts_.pushes_max),
-      open_most_(parts_.ahead_max),
+      open_most_(parts_.ahead_max == parts_.pushes_max ? parts_.pushes_max : kReserve),
       pacer_(options.rate),
       arena_(kArenaBytes),
       outcomes_(kOutcomes),
@@ -272,7 +276,7 @@ void PushRun::tick() {
   const std::int64_t now = mono_ns();
   keep_outcomes(now);
   if (now - ticked_ns_ < Progress::kTickNs) return;
-  ticked_ns_ = now;
+  const std::int64_t since_ns = now - std::exchange(ticked_ns_, now);
   if (const std::string warning = parts_.input.take_warning(); !warning.empty()) say("warning: " + warning);
   const EngineStats stats = parts_.engine.stats();
   ProgressFacts facts{&tally_, &stats, -1, end_.interrupted, wall_ns()};
@@ -281,16 +285,24 @@ void PushRun::tick() {
   }
   parts_.progress.tick(facts, now);
   if (parts_.metrics != nullptr) parts_.metrics->publish(tally_);
-  // What waits for its time must not keep others from being read.
-  open_most_ = static_cast<std::size_t>(std::min<std::uint64_t>(parts_.pushes_max, parts_.ahead_max + stats.delayed));
-  rest_journal();
+  const std::uint64_t submitted = end_.submitted - std::exchange(ticked_submitted_, end_.submitted);
+  bound_reading(stats, submitted, since_ns);
+  if (submitted == 0) rest_journal();
   watch_states(stats);
+}
+
+// At most once: as far ahead as keeps the streams busy. What waits for its time must not keep others from being read.
+void PushRun::bound_reading(const EngineStats& stats, std::uint64_t submitted, std::int64_t since_ns) {
+  if (parts_.ahead_max == parts_.pushes_max) return;
+  const auto soon = static_cast<std::uint64_t>(static_cast<double>(submitted) * static_cast<double>(kReserveNs) /
+                                               static_cast<double>(std::max(since_ns, kReserveNs)));
+  const std::uint64_t ahead = std::min<std::uint64_t>(parts_.ahead_max, stats.in_flight + std::max(kReserve, soon));
+  open_most_ = static_cast<std::size_t>(std::min<std::uint64_t>(parts_.pushes_max, ahead + stats.delayed));
 }
 
 // A run that hands nothing over (an outage, a slow input) has no line in doubt that was not handed over.
 void PushRun::rest_journal() {
-  const bool still = std::exchange(ticked_submitted_, end_.submitted) == end_.submitted;
-  if (!still || !parts_.record.journal) return;
+  if (!parts_.record.journal) return;
   if (auto rested = parts_.record.journal->rest(); !rested.ok()) own_error(rested.error());
 }
 

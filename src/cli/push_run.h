@@ -40,7 +40,7 @@ struct RunParts {
   PushMetrics* metrics;  // may be null
   Progress& progress;
   std::uint32_t pushes_max;
-  std::uint32_t ahead_max;  // pushes under way beside those that wait for their time; at most pushes_max
+  std::uint32_t ahead_max;  // pushes under way beside those that wait for their time: pushes_max, or fewer at most once
 };
 
 class PushRun {
@@ -70,6 +70,7 @@ class PushRun {
   void submit();
   void collect(std::size_t count);
   void tick();
+  void bound_reading(const EngineStats& stats, std::uint64_t submitted, std::int64_t since_ns);
   void rest_journal();
   void keep_outcomes(std::int64_t now);
   void note_synced();

@@ -18,12 +18,12 @@ tocsin::sim::Draw small_world(std::uint64_t seed) {
   draw.credentials = std::min(draw.credentials, 2u);
   draw.topics = 1;
   draw.groups = std::min(draw.groups, 1u);
-  draw.pushes = 6 + draw.pushes % 15;
-  draw.pushes_max = 4 + draw.pushes_max % 6;
+  draw.pushes = 5 + draw.pushes % 8;
+  draw.pushes_max = 3 + draw.pushes_max % 4;
   // The script's rules end with phase one; it is written already.
   const auto until = [&draw] { return " between 0s and " + std::to_string(draw.phase_one_ns / kSec) + "s"; };
   const std::string drawn = until();
-  draw.phase_one_ns = (1 + draw.phase_one_ns / kSec % 3) * kSec;
+  draw.phase_one_ns = (1 + draw.phase_one_ns / kSec % 2) * kSec;
   draw.long_run = false;
   draw.peer_window = std::max(draw.peer_window, 256u);  // so that every body passes within the time for an answer
   // A token that was made while the clock ran ahead is refused for longer than this world lasts.

@@ -256,7 +256,7 @@ def table(results, stream):
                          f"{r['in_flight_at_kills']:,}", r["lost"], r["seconds"]), file=stream)
     for r in results:
         print(f"{r['policy']}: {r['doubled_by_kill']:,} doubled across a kill, {r['doubled_by_loss']:,} by a lost connection "
-              f"or stream; faults " + (", ".join(f"{name} {count:,}" for name, count in r["faults"].items()) or "none"),
+              f"or stream, {r['said_possibly_doubled']:,} lines called so; faults " + (", ".join(f"{name} {count:,}" for name, count in r["faults"].items()) or "none"),
               file=stream)
         for text in r["broken"]:
             print(f"BROKEN    {r['policy']}: {text}", file=stream)

@@ -450,6 +450,26 @@ TEST(Scenario, ARefusedCredentialStopsAndANewOneRevivesIt) {
   EXPECT_EQ(scene.world.of(End::accepted), 14u);
 }
 
+TEST(Scenario, WhatOneShardFindsRefusedNoOtherTries) {
+  Draw draw = quiet();
+  draw.shards = 3;
+  draw.script = "when request 5 -> answer 403 BadCertificate\n";
+  Scene scene(draw);
+  scene.push_many(5);
+  ASSERT_TRUE(scene.all_end());
+  scene.world.run_for(kSec);
+  EXPECT_EQ(scene.world.marked(Mark::credential_stopped), 3u);
+  const std::uint64_t dials = scene.world.dials();
+  scene.push_many(60);  // for every shard
+  ASSERT_TRUE(scene.all_end());
+  EXPECT_EQ(scene.world.of(End::failed), 60u);
+  EXPECT_EQ(scene.world.dials(), dials);
+  scene.world.control(EventKind::credential_resumed, 0);
+  scene.push_many(60);
+  ASSERT_TRUE(scene.all_end());
+  EXPECT_EQ(scene.world.of(End::accepted), 64u);
+}
+
 TEST(Scenario, ASpellOfRefusedStreamsIsWaitedOut) {
   Draw draw = quiet();
   draw.script = "when between 0s and 3s -> reset REFUSED_STREAM\n";

@@ -372,19 +372,43 @@ void World::wake(Host& host) {
   at(now_ + static_cast<std::int64_t>(chance_.below(200'000)), [this, &host] { step(host); });
 }
 
+// What the engine's worker does with control events on their way: it knows the versions by them, and leaves out news of a stop
+// that was found before the owner's last word on that credential.
+void World::read_control(Host& host, std::vector<dispatch::Event>& events) {
+  using dispatch::EventKind;
+  std::erase_if(events, [&](const dispatch::Event& event) {
+    if (event.kind == EventKind::credential_stopped) return event.handle != host.words[event.index];
+    if (event.kind == EventKind::credential_added || event.kind == EventKind::credential_replaced) {
+      host.keys[event.index] = keys_.at(event.credential.get());
+    }
+    if (event.kind == EventKind::credential_replaced || event.kind == EventKind::credential_rolled) version_changed(host, event.index);
+    if (event.kind == EventKind::credential_replaced || event.kind == EventKind::credential_resumed) ++host.words[event.index];
+    return false;
+  });
+}
+
+// One shard finds that a credential is refused, for all of them.
+void World::pass_on(Host& host, const dispatch::CredentialStatus& status) {
+  const std::uint64_t word = host.words[status.credential];
+  const auto told = host.told.find(status.credential);
+  if (!status.stopped_here || (told != host.told.end() && told->second == word)) return;
+  host.told[status.credential] = word;
+  for (auto& other : hosts_) {
+    if (other.get() == &host) continue;
+    dispatch::Event& event = tell(*other, dispatch::EventKind::credential_stopped);
+    event.index = status.credential;
+    event.reason = status.stop_reason;
+    event.handle = word;  // no connection is meant
+    event.text = other->held.emplace_back(status.last_error);
+  }
+}
+
 void World::step(Host& host) {
   host.step_due = false;
   ++steps_;
   std::vector<dispatch::Event> events;
   events.swap(host.events);
-  for (const dispatch::Event& event : events) {
-    if (event.kind == dispatch::EventKind::credential_added || event.kind == dispatch::EventKind::credential_replaced) {
-      host.keys[event.index] = keys_.at(event.credential.get());
-    }
-    if (event.kind == dispatch::EventKind::credential_replaced || event.kind == dispatch::EventKind::credential_rolled) {
-      version_changed(host, event.index);
-    }
-  }
+  read_control(host, events);
   std::deque<std::string> held;
   held.swap(host.held);
   std::vector<dispatch::PushRecord> pushes;
@@ -410,6 +434,7 @@ void World::step(Host& host) {
     if (blocks_.erase(released.block) != 1) verdicts_.say(9, "a block was released twice");
   }
   for (const dispatch::Want& want : out.wants) grant(host, want);
+  for (const dispatch::CredentialStatus& status : out.statuses) pass_on(host, status);
   const dispatch::Counters& counters = host.shard->counters();
   bounds_.within("pushes inside a shard", counters.waiting + counters.in_flight, draw_.pushes_max);
   bounds_.within("connections of a shard", host.shard->connections_in_use(), draw_.connections_max);

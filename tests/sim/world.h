@@ -176,6 +176,8 @@ class World {
     bool stopping = false;
     bool rested = false;
     std::int64_t stop_at = 0, stop_deadline = 0, rest_at = 0;
+    std::map<std::uint32_t, std::uint64_t> words;  // how often its owner replaced or resumed it, by credential
+    std::map<std::uint32_t, std::uint64_t> told;   // the word since which the others were told of a stop
     std::map<std::uint32_t, unsigned> versions;  // that the shard has, by credential
     std::map<std::uint32_t, unsigned> keys;  // the provider key of the version that the shard has, by credential
     std::map<std::string, std::pair<std::int64_t, std::int64_t>, std::less<>> tokens;  // when had, and their age then
@@ -201,6 +203,8 @@ class World {
   void step(Host& host);
   void take_outcome(Host& host, const Outcome& outcome);
   void grant(Host& host, const dispatch::Want& want);
+  void read_control(Host& host, std::vector<dispatch::Event>& events);
+  void pass_on(Host& host, const dispatch::CredentialStatus& status);
   dispatch::Event& tell(Host& host, dispatch::EventKind kind);
   void tell_all(const dispatch::Event& event);
   dispatch::CredentialConfig credential_config(std::uint32_t index, bool quick);

@@ -84,6 +84,7 @@ void Queue::enter_ring(std::uint32_t index) {
   if (flow.in_ring) return;
   flow.in_ring = true;
   Lane& lane = lanes_[flow.credential];
+  lane.ready += flow.count;
   std::uint32_t& head = lane.rings[flow.priority_class];
   if (head == kNone) {
     head = flow.ring_next = flow.ring_prev = index;
@@ -102,6 +103,7 @@ void Queue::leave_ring(std::uint32_t index) {
   Flow& flow = flows_[index];
   if (!flow.in_ring) return;
   flow.in_ring = false;
+  lanes_[flow.credential].ready -= flow.count;
   std::uint32_t& head = lanes_[flow.credential].rings[flow.priority_class];
   if (flow.ring_next == index) {
     head = kNone;
@@ -136,6 +138,7 @@ void Queue::link_before(std::uint32_t slot, std::uint32_t before) {
   (before == kNone ? flow.tail : metas_[before].prev) = slot;
   meta.state = PushState::queued;
   ++flow.count;
+  if (flow.in_ring) ++lanes_[flow.credential].ready;
   ++waiting_;
   ++lanes_[flow.credential].waiting;
   if (flow.group != 0) {
@@ -158,6 +161,7 @@ void Queue::unlink(std::uint32_t slot) {
   (meta.prev == kNone ? flow.head : metas_[meta.prev].next) = meta.next;
   (meta.next == kNone ? flow.tail : metas_[meta.next].prev) = meta.prev;
   --flow.count;
+  if (flow.in_ring) --lanes_[flow.credential].ready;
   --waiting_;
   --lanes_[flow.credential].waiting;
   if (flow.group != 0) --groups_[flow.group - 1].queued;

@@ -129,6 +129,7 @@ class Queue {
   void cancel_ids(std::span<const std::uint64_t> ids, std::vector<std::uint32_t>& out);
 
   std::uint32_t waiting(std::uint32_t credential) const { return lanes_[credential].waiting; }
+  std::uint32_t ready(std::uint32_t credential) const { return lanes_[credential].ready; }  // may go now
   std::uint32_t waiting() const { return waiting_; }
   std::uint32_t delayed() const { return delayed_; }
   std::uint32_t in_use() const { return in_use_; }
@@ -156,6 +157,7 @@ class Queue {
     std::array<std::uint64_t, kClasses> passes{};
     std::uint64_t now = 0;  // the pass of the class served last
     std::uint32_t waiting = 0;
+    std::uint32_t ready = 0;  // in flows that are in a ring
     std::uint32_t delayed_head = kNone;
     std::vector<std::uint32_t> flows;
   };

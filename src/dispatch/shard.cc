@@ -27,6 +27,7 @@ void Shard::step(base::Now now, std::span<const Event> events, std::span<const P
   out_ = &out;
   now_ = now;
   private_key_used_ = false;
+  ++steps_;
 
   // Handshakes that waited for their turn come first, oldest first.
   if (!deferred_.empty()) {

@@ -62,6 +62,8 @@ class Shard {
     bool paced = false;
     bool asked = false;
     std::uint32_t left = 0;
+    std::uint32_t want = 0;        // where it stands in Output::wants,
+    std::uint64_t asked_step = 0;  // if it was asked for in this step
     std::int64_t ask_again_mono_ns = 0;
     std::int64_t void_mono_ns = 0;  // what is left then is void: others may have had it
   };
@@ -94,6 +96,7 @@ class Shard {
     std::int64_t unreachable_since_wall_ns = 0;
     std::string last_error;
     Allowance allowance;
+    std::uint64_t served_step = 0;    // the last that wrote some of its pushes
     RetryBudget budget;
     // The provider token: its iat, the field's value, and when it was had.
     std::int64_t token_iat_s = 0;
@@ -222,10 +225,10 @@ class Shard {
   void want_connection(std::uint32_t index, Credential& credential, unsigned usable, unsigned starting);
   std::uint32_t room_of(const Connection& connection, const Credential& credential) const;
   std::uint32_t write_batch(base::Handle handle, Connection& connection, std::uint32_t index, Credential& credential);
-  std::uint32_t allowed(std::uint32_t index, Credential& credential);
+  std::uint32_t allowed(std::uint32_t index, Credential& credential, std::uint32_t room);
   void note_takes_nothing(Connection& connection);
   void use_allowance(Credential& credential, std::uint32_t count);
-  void ask(Pace pace, std::uint32_t index, Allowance& allowance, std::uint32_t waiting);
+  void ask(Pace pace, std::uint32_t index, Allowance& allowance, std::uint32_t count);
   // False: it may not go now (delayed, or ended).
   bool may_go(std::uint32_t slot);
   void add_request(std::uint32_t slot, Connection& connection);
@@ -284,6 +287,7 @@ class Shard {
   base::Now now_;
   std::int64_t earliest_ = base::kNever;
   std::uint64_t ping_count_ = 0;
+  std::uint64_t steps_ = 0;
   base::Handle given_up_{};            // the connection that gave its place up last,
   std::int64_t given_up_mono_ns_ = 0;  // then
   bool private_key_used_ = false;      // at most one handshake step with a private key per step (invariant 8)

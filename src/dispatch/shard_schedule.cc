@@ -20,8 +20,9 @@ constexpr std::int32_t kStreamIdRotate = 0x7fffff00;
 
 void Shard::schedule() {
   // A step that serves credentials in another order each time keeps the first from always winning the socket
-  // buffers, or what a rate allows.
-  if (active_.size() > 1) std::rotate(active_.begin(), active_.begin() + 1, active_.end());
+  // buffers. Where the engine's rate allows little, who had some goes behind those that had none.
+  const bool paced = engine_allowance_.paced;
+  if (active_.size() > 1 && !paced) std::rotate(active_.begin(), active_.begin() + 1, active_.end());
   for (std::size_t i = 0; i < active_.size();) {
     const std::uint32_t index = active_[i];
     schedule_credential(index, credentials_[index]);
@@ -34,6 +35,10 @@ void Shard::schedule() {
     } else {
       ++i;
     }
+  }
+  if (paced) {
+    std::stable_partition(active_.begin(), active_.end(),
+                          [this](std::uint32_t index) { return credentials_[index].served_step != steps_; });
   }
   std::erase_if(leased_groups_, [this](std::uint32_t group) {
     if (now_.mono_ns < groups_[group].void_mono_ns) return false;
@@ -155,8 +160,9 @@ std::uint32_t Shard::room_of(const Connection& connection, const Credential& cre
   return room;
 }
 
-// What the rates of engine and credential allow now; asks for more where they allow nothing.
-std::uint32_t Shard::allowed(std::uint32_t index, Credential& credential) {
+// What the rates of engine and credential allow now; asks for more where they allow nothing: for what this connection could
+// take, and no more, because what is granted and not used is nobody's.
+std::uint32_t Shard::allowed(std::uint32_t index, Credential& credential, std::uint32_t room) {
   std::uint32_t most = kBatchMax;
   for (Allowance* each : {&engine_allowance_, &credential.allowance}) {
     if (each->left != 0 && now_.mono_ns >= each->void_mono_ns) each->left = 0;
@@ -167,7 +173,7 @@ std::uint32_t Shard::allowed(std::uint32_t index, Credential& credential) {
   };
   if (engine_allowance_.paced) {
     if (engine_allowance_.left == 0) {
-      ask(Pace::engine, 0, engine_allowance_, queue_.waiting());
+      ask(Pace::engine, 0, engine_allowance_, std::min(room, queue_.ready(index)));
       keep(credential.allowance, engine_allowance_);
       for (const std::uint32_t group : leased_groups_) keep(groups_[group], engine_allowance_);
       return 0;
@@ -178,7 +184,7 @@ std::uint32_t Shard::allowed(std::uint32_t index, Credential& credential) {
   }
   if (credential.allowance.paced) {
     if (credential.allowance.left == 0) {
-      ask(Pace::credential, index, credential.allowance, queue_.waiting(index));
+      ask(Pace::credential, index, credential.allowance, std::min(room, queue_.ready(index)));
       keep(engine_allowance_, credential.allowance);
       for (const std::uint32_t group : leased_groups_) keep(groups_[group], credential.allowance);
       return 0;
@@ -189,19 +195,25 @@ std::uint32_t Shard::allowed(std::uint32_t index, Credential& credential) {
 }
 
 void Shard::use_allowance(Credential& credential, std::uint32_t count) {
+  credential.served_step = steps_;
   if (engine_allowance_.paced) engine_allowance_.left -= std::min(engine_allowance_.left, count);
   if (credential.allowance.paced) credential.allowance.left -= std::min(credential.allowance.left, count);
 }
 
-void Shard::ask(Pace pace, std::uint32_t index, Allowance& allowance, std::uint32_t waiting) {
+void Shard::ask(Pace pace, std::uint32_t index, Allowance& allowance, std::uint32_t count) {
   mark(Mark::paced_out);
-  if (allowance.asked) return;
+  if (allowance.asked) {
+    if (allowance.asked_step == steps_) out_->wants[allowance.want].count += count;
+    return;
+  }
   if (now_.mono_ns < allowance.ask_again_mono_ns) {
     note_deadline(allowance.ask_again_mono_ns);
     return;
   }
   allowance.asked = true;
-  out_->wants.push_back({pace, index, waiting});
+  allowance.asked_step = steps_;
+  allowance.want = static_cast<std::uint32_t>(out_->wants.size());
+  out_->wants.push_back({pace, index, count});
 }
 
 std::uint32_t Shard::prepared_list(Connection& connection, const PushRecord& record) {
@@ -287,7 +299,7 @@ std::uint32_t Shard::write_batch(base::Handle handle, Connection& connection, st
     if (connection.ramp.active() && connection.h2->can_start() != 0) mark(Mark::ramped);
     return 0;
   }
-  const std::uint32_t room = std::min(possible, allowed(index, credential));
+  const std::uint32_t room = std::min(possible, allowed(index, credential, possible));
   requests_.clear();
   request_slots_.clear();
   while (requests_.size() < room) {

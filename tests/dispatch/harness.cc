@@ -191,6 +191,10 @@ void World::step() {
   for (const Action& action : output_.actions) perform(action);
   for (const CredentialStatus& status : output_.statuses) statuses[status.credential] = status;
   for (const LogEvent& log : output_.logs) logs.push_back(log);
+  for (const Want& want : output_.wants) {
+    ASSERT_TRUE(on_want) << "nobody said that there is a rate";
+    on_want(want);
+  }
   check_counts();
   EXPECT_GT(output_.deadline_mono_ns, now_ns_) << "a deadline that has passed makes its worker spin";
 }

@@ -193,6 +193,7 @@ class World {
   Net net;
   h2::ServerOptions server;
   std::function<Dial(std::uint32_t credential)> on_dial;
+  std::function<void(const Want&)> on_want;          // where a rate is set
   std::function<Verdict(Link&, const Seen&)> judge;  // default: accept
   std::map<std::uint64_t, Outcome> outcomes;
   std::map<std::uint64_t, unsigned> ledger;          // pushes that the peer took, how often

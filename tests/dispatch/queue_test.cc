@@ -436,7 +436,7 @@ class Twin {
 
   void check() {
     std::uint32_t waiting[kCredentials] = {};
-    bool ready[kCredentials] = {};
+    std::uint32_t ready[kCredentials] = {};
     std::uint32_t delayed = 0;
     std::vector<std::uint32_t> queued(kGroups, 0);
     for (const auto& [slot, push] : model_.pushes) {
@@ -448,12 +448,13 @@ class Twin {
         ++delayed;
         continue;
       }
-      if (model_.eligible(push.line)) ready[std::get<0>(push.line)] = true;
+      if (model_.eligible(push.line)) ++ready[std::get<0>(push.line)];
       if (std::get<2>(push.line) != 0) ++queued[std::get<2>(push.line) - 1];
     }
     for (std::uint32_t i = 0; i < kCredentials; ++i) {
       ASSERT_EQ(queue_.waiting(i), waiting[i]);
-      ASSERT_EQ(queue_.has_ready(i), ready[i]);
+      ASSERT_EQ(queue_.ready(i), ready[i]);
+      ASSERT_EQ(queue_.has_ready(i), ready[i] != 0);
     }
     ASSERT_EQ(queue_.waiting(), waiting[0] + waiting[1] + waiting[2]);
     ASSERT_EQ(queue_.delayed(), delayed);

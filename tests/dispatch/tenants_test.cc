@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Credentials beside each other: what stops one, and who gets the places for connections where there are too few.
+// Credentials beside each other: what stops one, what is left of a removed one, what they share: endpoints, places for
+// connections, the engine's rate.
+#include <deque>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include <gtest/gtest.h>
 
+#include "engine/rate.h"
 #include "harness.h"
 
 namespace tocsin::dispatch::test {
@@ -294,6 +298,131 @@ TEST_F(Places, OneThatCannotDialHoldsNobodyUp) {
   EXPECT_GT(served_[0], 100u);
   over_ = true;
   world_->finish(30 * kSec);
+}
+
+// ---- the engine's rate, over several shards and credentials
+
+// Shards in one thread and on one time, with the engine's bucket between them.
+class Rated : public testing::Test {
+ protected:
+  static constexpr double kRate = 2000;
+
+  void begin(unsigned shards, std::uint32_t credentials) {
+    bucket_.set(kRate, kSec);
+    for (unsigned i = 0; i < shards; ++i) {
+      ShardOptions options;
+      options.paced = true;
+      options.seed = i + 1;
+      World& world = *worlds_.emplace_back(std::make_unique<World>(options, i + 1));
+      for (std::uint32_t c = 0; c < credentials; ++c) world.add_credential();
+      world.add_template(PayloadForm::fixed, "{}");
+      world.on_want = [this, &world](const Want& want) {
+        const engine::Lease lease = bucket_.take(want.count, world.now(), chance_.unit());
+        Event granted = of(EventKind::granted, want.index);
+        granted.pace = want.pace;
+        granted.result = lease.count;
+        granted.deadline_mono_ns = lease.again_mono_ns;
+        world.event(granted);
+      };
+      auto& served = served_.emplace_back(credentials);
+      world.judge = [&served](Link& link, const Seen&) {
+        ++served[link.credential];
+        return Verdict::accept();
+      };
+      pushed_.emplace_back(credentials);
+    }
+  }
+  // Keeps so many waiting from now on.
+  void feed(unsigned shard, std::uint32_t credential, unsigned waiting, std::int64_t every_ns = kMs) {
+    for (; pushed_[shard][credential] < served_[shard][credential] + waiting; ++pushed_[shard][credential]) {
+      worlds_[shard]->push(to(credential));
+    }
+    worlds_[shard]->at(every_ns, [=, this] { feed(shard, credential, waiting, every_ns); });
+  }
+  void run(std::int64_t ns) {
+    for (std::int64_t at = 0; at < ns; at += kMs) {
+      for (auto& world : worlds_) world->run(kMs);
+    }
+  }
+  // Requests a second that all shards together sent, over so long.
+  double measure(std::int64_t ns) {
+    const unsigned before = total();
+    run(ns);
+    return static_cast<double>(total() - before) * kSec / static_cast<double>(ns);
+  }
+  unsigned total() const {
+    unsigned sum = 0;
+    for (const auto& shard : served_) {
+      for (const unsigned count : shard) sum += count;
+    }
+    return sum;
+  }
+
+  engine::RateBucket bucket_;
+  base::Prng chance_{7};
+  std::vector<std::unique_ptr<World>> worlds_;
+  std::deque<std::vector<unsigned>> served_;
+  std::vector<std::vector<unsigned>> pushed_;
+};
+
+TEST_F(Rated, OneBusyCredentialAmongManyIdleOnesHasAllOfIt) {
+  begin(4, 101);
+  // All have been served before; then a hundred are idle, and some of these are paused with pushes that wait.
+  for (unsigned shard = 0; shard < 4; ++shard) {
+    for (std::uint32_t c = 0; c < 101; ++c) worlds_[shard]->push(to(c));
+  }
+  run(2 * kSec);
+  for (unsigned shard = 0; shard < 4; ++shard) {
+    for (std::uint32_t c = 1; c < 50; ++c) {
+      worlds_[shard]->event(of(EventKind::credential_paused, c));
+      worlds_[shard]->push_many(100, to(c));
+    }
+  }
+  feed(2, 0, 400);
+  run(kSec);
+  const double rate = measure(10 * kSec);
+  EXPECT_GT(rate, kRate * 0.95);
+  EXPECT_LT(rate, kRate * 1.05);
+}
+
+TEST_F(Rated, EquallyBusyOnesShareIt) {
+  begin(4, 100);
+  for (std::uint32_t c = 0; c < 100; ++c) feed(c % 4, c, 40);
+  run(2 * kSec);
+  const auto before = served_;
+  const double rate = measure(20 * kSec);
+  EXPECT_GT(rate, kRate * 0.95);
+  EXPECT_LT(rate, kRate * 1.05);
+  for (std::uint32_t c = 0; c < 100; ++c) {
+    const unsigned count = served_[c % 4][c] - before[c % 4][c];
+    EXPECT_GT(count, 240u) << c << ": of 400 for each";
+    EXPECT_LT(count, 560u) << c;
+  }
+}
+
+// What cannot go takes no part of the rate from other shards: held pushes beside a trickle, and a peer that takes few.
+TEST_F(Rated, AShardAsksForWhatItCanSend) {
+  begin(4, 3);
+  for (unsigned shard = 0; shard < 2; ++shard) {
+    World& world = *worlds_[shard];
+    world.event(of(EventKind::credential_paused, 1));
+    world.push_many(5000, to(1));
+    feed(shard, 0, 1, 20 * kMs);
+  }
+  worlds_[1]->server.streams_max = 2;
+  worlds_[1]->judge = [this](Link& link, const Seen&) {
+    ++served_[1][link.credential];
+    Verdict late;
+    late.delay_ns = 30 * kMs;
+    return late;
+  };
+  worlds_[1]->push_many(5000, to(2));
+  pushed_[1][2] = 5000;
+  for (unsigned shard = 2; shard < 4; ++shard) feed(shard, 0, 400);
+  run(2 * kSec);
+  const double rate = measure(10 * kSec);
+  EXPECT_GT(rate, kRate * 0.95);
+  EXPECT_LT(rate, kRate * 1.05);
 }
 
 }  // namespace

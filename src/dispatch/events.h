@@ -32,6 +32,7 @@ enum class EventKind : std::uint8_t {
   credential_resumed,   // index; also ends what an alarm paused, and tries anew where dialling had been given up
   credential_rolled,    // index: every connection is replaced, one by one
   credential_stopped,   // index, reason, text: another shard found that this version of it is refused
+  credential_alarmed,   // index, text: another shard saw too many BadDeviceToken; it is paused here as well
   template_added,       // index, template_config
   group_added,          // index, result: 1 if paced
   group_paused,         // index
@@ -125,6 +126,7 @@ struct CredentialStatus {
   bool stopped_here = false;  // this shard found it; the others are to be told (credential_stopped)
   bool paused = false;     // by its owner, or
   bool alarmed = false;    // because of too many BadDeviceToken
+  bool alarmed_here = false;  // seen by this shard; the others are to be told (credential_alarmed)
   bool removed = false;    // and nothing is left of it here
   std::string last_error;
 };

@@ -112,6 +112,7 @@ void Shard::apply_control(const Event& event) {
     case EventKind::credential_resumed: resume_credential(event.index); break;
     case EventKind::credential_rolled: roll_credential(event.index, Mark::credential_rolled); break;
     case EventKind::credential_stopped: stop_credential(event.index, event.reason, std::string(event.text), true); break;
+    case EventKind::credential_alarmed: alarm_credential(event.index, std::string(event.text), true); break;
     case EventKind::template_added: {
       TOCSIN_ASSERT(event.index == templates_.size() && event.index < options_.templates_max);
       templates_.push_back(event.template_config);
@@ -333,6 +334,7 @@ void Shard::report_statuses() {
     status.stopped_here = credential.stopped && credential.stopped_here;
     status.paused = credential.paused;
     status.alarmed = credential.alarmed;
+    status.alarmed_here = credential.alarmed && credential.alarmed_here;
     status.removed = credential.removed && credential.connections.empty() && queue_.waiting(i) == 0;
     status.last_error = credential.last_error;
     if (status.removed) forget_credential(i);

@@ -77,6 +77,7 @@ class Shard {
     bool renewing = false;            // a connection of this version is wanted, though nothing may wait
     bool paused = false;
     bool alarmed = false;
+    bool alarmed_here = false;        // and this shard's answers were the cause
     bool stopped = false;             // refused: by APNs' answer, or by the TLS alert that names our certificate
     bool stopped_here = false;        // and this shard found it
     bool letting_go = false;          // stopped or alarmed just now: its connections are to go, though nothing may wait
@@ -140,6 +141,7 @@ class Shard {
   void resume_credential(std::uint32_t index);
   void stop_credential(std::uint32_t index, Reason reason, std::string text, bool told = false);
   void let_go(Credential& credential);
+  void alarm_credential(std::uint32_t index, std::string text, bool told);
   void count_answer(std::uint32_t index, Reason reason);
   std::uint32_t find_reach(const CredentialConfig& config);
   // False: nothing may be sent on this connection before a provider token comes.

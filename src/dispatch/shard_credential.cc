@@ -170,7 +170,23 @@ void Shard::let_go(Credential& credential) {
 }
 
 // A wrong environment shows as BadDeviceToken for nearly every token. Burning the fleet's tokens against it, and the
-// connection's standing with APNs, is what the alarm is for.
+// connection's standing with APNs, is what the alarm is for. `told`: by another shard, which has said so in the log.
+void Shard::alarm_credential(std::uint32_t index, std::string text, bool told) {
+  Credential& credential = credentials_[index];
+  if (credential.alarmed || credential.removed) return;
+  credential.alarmed = credential.letting_go = true;
+  credential.alarmed_here = !told;
+  credential.last_error = std::move(text);
+  mark(Mark::credential_alarmed);
+  mark_changed(credential);
+  if (!told) {
+    log(LogLevel::error, "credential_alarmed",
+        credential.config->name + " is paused: " + credential.last_error +
+            " Check the endpoint (production or sandbox), then resume.");
+  }
+  activate(index);
+}
+
 void Shard::count_answer(std::uint32_t index, Reason reason) {
   Credential& credential = credentials_[index];
   const CredentialConfig& config = *credential.config;
@@ -181,15 +197,9 @@ void Shard::count_answer(std::uint32_t index, Reason reason) {
   const double share = static_cast<double>(credential.bad_tokens) / static_cast<double>(credential.answers);
   const unsigned answers = std::exchange(credential.answers, 0);
   const unsigned bad = std::exchange(credential.bad_tokens, 0);
-  if (share < config.bad_tokens_share || credential.alarmed) return;
-  credential.alarmed = credential.letting_go = true;
-  credential.last_error = std::to_string(bad) + " of the last " + std::to_string(answers) +
-                          " answers were BadDeviceToken: the tokens are most likely of the other environment.";
-  mark(Mark::credential_alarmed);
-  mark_changed(credential);
-  log(LogLevel::error, "credential_alarmed",
-      config.name + " is paused: " + credential.last_error + " Check the endpoint (production or sandbox), then resume.");
-  activate(index);
+  if (share < config.bad_tokens_share) return;
+  alarm_credential(index, std::to_string(bad) + " of the last " + std::to_string(answers) +
+                              " answers were BadDeviceToken: the tokens are most likely of the other environment.", false);
 }
 
 bool Shard::ready_token(std::uint32_t index, base::Handle handle, Connection& connection) {

@@ -189,15 +189,16 @@ void Worker::collect_mail() {
 
 void Worker::hand_over(const Mail& mail) {
   if (mail.version != nullptr && known_.size() <= mail.index) known_.resize(mail.index + 1);
+  const bool news = mail.kind == dispatch::EventKind::credential_stopped || mail.kind == dispatch::EventKind::credential_alarmed;
   // Found before the owner's last word on it: says nothing about what is there now.
-  if (mail.kind == dispatch::EventKind::credential_stopped && mail.word != known_[mail.index].word) return;
+  if (news && mail.word != known_[mail.index].word) return;
   dispatch::Event& event = add_event(mail.kind);
   event.pace = mail.pace;
   event.index = mail.index;
   event.result = mail.result;
   event.deadline_mono_ns = mail.deadline_mono_ns;
   event.reason = mail.reason;
-  if (mail.kind == dispatch::EventKind::credential_stopped) event.text = keep(mail.text);
+  if (news) event.text = keep(mail.text);
   if (mail.word != 0) known_[mail.index].word = mail.word;
   if (mail.version != nullptr) {
     known_[mail.index].version = mail.version;
@@ -390,10 +391,15 @@ void Worker::grant(const dispatch::Want& want, std::int64_t now_mono_ns) {
 // Each shard finding it for itself would cost APNs, and our standing there, as many more refusals.
 void Worker::pass_on(const dispatch::CredentialStatus& status) {
   Known& known = known_[status.credential];
-  if (!status.stopped_here || known.told_word == known.word) return;
-  known.told_word = known.word;
-  shared_.tell_others(number_, {dispatch::EventKind::credential_stopped, status.credential, known.word,
-                                status.stop_reason, status.last_error});
+  if (status.stopped_here && known.told_word != known.word) {
+    known.told_word = known.word;
+    shared_.tell_others(number_, {dispatch::EventKind::credential_stopped, status.credential, known.word,
+                                  status.stop_reason, status.last_error});
+  } else if (status.alarmed_here && known.alarm_word != known.word) {
+    known.alarm_word = known.word;
+    shared_.tell_others(number_, {dispatch::EventKind::credential_alarmed, status.credential, known.word, Reason::none,
+                                  status.last_error});
+  }
 }
 
 void Worker::deliver() {

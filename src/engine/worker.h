@@ -159,7 +159,8 @@ class Worker {
   struct Known {
     std::shared_ptr<const CredentialVersion> version;
     std::uint32_t word = 0;        // its owner's last
-    std::uint32_t told_word = ~0u; // the others were told of a stop since that one
+    std::uint32_t told_word = ~0u; // the others were told of a stop since that one,
+    std::uint32_t alarm_word = ~0u;  // and of an alarm
   };
   std::vector<Known> known_;             // by credential
   base::Prng prng_{0};                   // jitter of leases

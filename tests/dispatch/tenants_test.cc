@@ -91,6 +91,26 @@ TEST(Stopped, ByAnotherShardsWordWithoutADialOfItsOwn) {
   world.finish();
 }
 
+TEST(Alarmed, ByAnotherShardsWord) {
+  World world;
+  world.add_default();
+  std::string why = "150 of the last 200 answers were BadDeviceToken";
+  Event told = of(EventKind::credential_alarmed, 0);
+  told.text = why;
+  world.event(told);
+  world.push_many(20);
+  ASSERT_FALSE(world.run(kSec));
+  EXPECT_EQ(world.links(), 0u);
+  EXPECT_TRUE(world.statuses[0].alarmed);
+  EXPECT_FALSE(world.statuses[0].alarmed_here) << "or the word would go round for ever";
+  EXPECT_EQ(world.statuses[0].last_error, why);
+  EXPECT_EQ(world.logged("credential_alarmed"), 0u);
+  world.event(of(EventKind::credential_resumed, 0));
+  ASSERT_TRUE(world.run_until_ended());
+  EXPECT_EQ(world.ended_as(End::accepted), 20u);
+  world.finish();
+}
+
 TEST(Stopped, OneOnItsWayIsGivenUp) {
   World world;
   world.add_default();

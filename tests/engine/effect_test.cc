@@ -345,6 +345,34 @@ TEST(StoppedCredential, IsFoundByOneShardForAll) {
   EXPECT_EQ(rig.engine->stats().dials_failed, 6u);
 }
 
+// The tokens of one shard show the wrong environment; the other shards do not try theirs.
+TEST(Alarm, OfOneShardPausesTheCredentialInAll) {
+  mockd::Options mock = mock_options();
+  mock.script = mock::Script::parse("when every 1 -> answer 400 BadDeviceToken", "t").value();
+  const auto server = serve(std::move(mock));
+  EngineOptions options;
+  options.shards = 4;
+  CredentialOptions who = credential_options(port_of(server->address()));
+  who.span = who.connections_max = 4;
+  who.bad_tokens_least = 10;
+  const Rig rig(options, who);
+  auto submitter = rig.engine->submitter().value();
+  Batch first = rig.batch(0, 10);
+  for (Push& push : first.pushes) push.token = first.pushes[0].token;  // one token, one shard
+  take_all(submitter, first);
+  EXPECT_EQ(count_ends(rig.collect(10)), (Ends{{End::rejected, 10}}));
+  // The word is in every box before the tenth outcome is read.
+  take_all(submitter, rig.batch(100, 400));
+  const auto limit = Clock::now() + std::chrono::seconds(20);
+  while (rig.engine->stats().waiting != 400 && Clock::now() < limit) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  EXPECT_EQ(rig.engine->stats().waiting, 400u);
+  EXPECT_TRUE(rig.engine->stats().credentials[0].alarmed);
+  EXPECT_EQ(server->totals().requests, 10u);
+  // Resumed, each tries again.
+  ASSERT_TRUE(rig.engine->resume(rig.credential).ok());
+  EXPECT_GE(rig.collect(10).size(), 10u);
+}
+
 TEST(DeadTokens, AreNotSentToUnlessRegisteredLater) {
   constexpr std::int64_t kDeadAt = 1'700'000'000'000;
   mockd::Options mock = mock_options();

@@ -418,6 +418,34 @@ TEST(DeadTokens, AreNotSentToUnlessRegisteredLater) {
   EXPECT_EQ(answer[0].unregistered_unix_ms, kDeadAt);
 }
 
+// Invariant 11: connections follow load. Small tenants have one each, however many shards there are.
+TEST(Connections, ManySmallTenantsOnManyShardsHaveOneEach) {
+  constexpr std::uint64_t kTenants = 120;
+  constexpr std::uint64_t kEach = 16;
+  const auto server = serve(mock_options());
+  EngineOptions options;
+  options.shards = 16;
+  const CredentialOptions who = credential_options(port_of(server->address()));
+  const Rig rig(options, who);  // one of them
+  auto submitter = rig.engine->submitter().value();
+  std::vector<CredentialHandle> tenants{rig.credential};
+  while (tenants.size() < kTenants) {
+    CredentialOptions next = who;
+    next.name = "tenant " + std::to_string(tenants.size());
+    tenants.push_back(rig.engine->add_credential(next).value());
+  }
+  for (int round = 0; round < 2; ++round) {
+    for (std::uint64_t i = 0; i < kTenants; ++i) {
+      Batch batch = rig.batch((i * 2 + static_cast<std::uint64_t>(round)) * kEach, kEach);
+      for (Push& push : batch.pushes) push.credential = tenants[i];
+      take_all(submitter, batch);
+    }
+    EXPECT_EQ(count_ends(rig.collect(kTenants * kEach, 60'000)), (Ends{{End::accepted, kTenants * kEach}}));
+  }
+  EXPECT_EQ(rig.engine->stats().connections_opened, kTenants);
+  EXPECT_EQ(rig.engine->stats().dials_failed, 0u);
+}
+
 // One place for a connection, two tenants in different shards: the idle one's is given up.
 TEST(Connections, AnIdleOneMakesRoomForAnotherShards) {
   const auto server = serve(mock_options());

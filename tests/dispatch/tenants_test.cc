@@ -138,7 +138,7 @@ TEST(Removed, NothingIsLeftOfItOnceItsPushesAndConnectionsAreGone) {
   const std::size_t flows = world.shard().flows();
   for (int round = 0; round < 50; ++round) {
     const std::uint32_t tenant = world.add_credential();
-    world.judge = [&](Link& link, const Seen&) {
+    world.judge = [tenant](Link& link, const Seen&) {
       Verdict late;
       if (link.credential == tenant) late.delay_ns = 200 * kMs;
       return late;

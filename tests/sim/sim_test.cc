@@ -470,6 +470,20 @@ TEST(Scenario, WhatOneShardFindsRefusedNoOtherTries) {
   EXPECT_EQ(scene.world.of(End::accepted), 64u);
 }
 
+TEST(Scenario, NoAlarmIsRaisedForARemovedCredential) {
+  Draw draw = quiet();
+  draw.credentials = 2;
+  draw.credential_connections = 1;
+  draw.script = "when always -> answer 400 BadDeviceToken\n";
+  Scene scene(draw);
+  scene.push_many(20);
+  ASSERT_TRUE(scene.world.run_until([&] { return scene.world.counters().in_flight == 20; }, 10 * kSec));
+  scene.world.control(EventKind::credential_removed, 0);
+  ASSERT_TRUE(scene.all_end(10 * kSec));
+  EXPECT_EQ(scene.world.of(End::rejected), 20u) << "what is in flight is awaited";
+  EXPECT_EQ(scene.world.marked(Mark::credential_alarmed), 0u);
+}
+
 TEST(Scenario, ASpellOfRefusedStreamsIsWaitedOut) {
   Draw draw = quiet();
   draw.script = "when between 0s and 3s -> reset REFUSED_STREAM\n";

@@ -377,7 +377,7 @@ void World::wake(Host& host) {
 void World::read_control(Host& host, std::vector<dispatch::Event>& events) {
   using dispatch::EventKind;
   std::erase_if(events, [&](const dispatch::Event& event) {
-    if (event.kind == EventKind::credential_stopped) return event.handle != host.words[event.index];
+    if (event.kind == EventKind::credential_stopped || event.kind == EventKind::credential_alarmed) return event.handle != host.words[event.index];
     if (event.kind == EventKind::credential_added || event.kind == EventKind::credential_replaced) {
       host.keys[event.index] = keys_.at(event.credential.get());
     }
@@ -387,17 +387,24 @@ void World::read_control(Host& host, std::vector<dispatch::Event>& events) {
   });
 }
 
-// One shard finds that a credential is refused, for all of them.
+// One shard finds that a credential is refused, or burns tokens of another environment, for all of them.
 void World::pass_on(Host& host, const dispatch::CredentialStatus& status) {
   const std::uint64_t word = host.words[status.credential];
-  const auto told = host.told.find(status.credential);
-  if (!status.stopped_here || (told != host.told.end() && told->second == word)) return;
-  host.told[status.credential] = word;
+  for (const bool alarm : {false, true}) {
+    if (!(alarm ? status.alarmed_here : status.stopped_here)) continue;
+    const auto [told, fresh] = host.told.try_emplace({status.credential, alarm}, word);
+    if (!fresh && told->second == word) continue;
+    told->second = word;
+    pass_on(host, status, alarm, word);
+  }
+}
+
+void World::pass_on(Host& host, const dispatch::CredentialStatus& status, bool alarm, std::uint64_t word) {
   for (auto& other : hosts_) {
     if (other.get() == &host) continue;
-    dispatch::Event& event = tell(*other, dispatch::EventKind::credential_stopped);
+    dispatch::Event& event = tell(*other, alarm ? dispatch::EventKind::credential_alarmed : dispatch::EventKind::credential_stopped);
     event.index = status.credential;
-    event.reason = status.stop_reason;
+    event.reason = alarm ? Reason::none : status.stop_reason;
     event.handle = word;  // no connection is meant
     event.text = other->held.emplace_back(status.last_error);
   }

@@ -177,7 +177,7 @@ class World {
     bool rested = false;
     std::int64_t stop_at = 0, stop_deadline = 0, rest_at = 0;
     std::map<std::uint32_t, std::uint64_t> words;  // how often its owner replaced or resumed it, by credential
-    std::map<std::uint32_t, std::uint64_t> told;   // the word since which the others were told of a stop
+    std::map<std::pair<std::uint32_t, bool>, std::uint64_t> told;  // since which of these the others know of a stop; true: of an alarm
     std::map<std::uint32_t, unsigned> versions;  // that the shard has, by credential
     std::map<std::uint32_t, unsigned> keys;  // the provider key of the version that the shard has, by credential
     std::map<std::string, std::pair<std::int64_t, std::int64_t>, std::less<>> tokens;  // when had, and their age then
@@ -205,6 +205,7 @@ class World {
   void grant(Host& host, const dispatch::Want& want);
   void read_control(Host& host, std::vector<dispatch::Event>& events);
   void pass_on(Host& host, const dispatch::CredentialStatus& status);
+  void pass_on(Host& host, const dispatch::CredentialStatus& status, bool alarm, std::uint64_t word);
   dispatch::Event& tell(Host& host, dispatch::EventKind kind);
   void tell_all(const dispatch::Event& event);
   dispatch::CredentialConfig credential_config(std::uint32_t index, bool quick);

@@ -91,7 +91,7 @@ void World::meddle(Kind kind) {
         const std::uint32_t id = *link->open_streams.begin();
         std::string frame("\x00\x00\x05\x01\x05", 5);
         for (int shift = 24; shift >= 0; shift -= 8) frame.push_back(static_cast<char>(id >> shift & 0xff));
-        deliver(*link, frame + std::string("\x00\x01x\x01y", 5));
+        deliver(*link, frame + std::string(kNoAnswer));
         break;
       }
       return;

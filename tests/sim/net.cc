@@ -32,8 +32,8 @@ base::Address address_of(std::size_t number) {
 
 }  // namespace
 
-template <class F>
-void FrameTap::feed(base::ByteView bytes, F&& f) {
+template <class F, class G>
+void FrameTap::feed(base::ByteView bytes, F&& begin, G&& end) {
   std::size_t at = 0;
   while (at < bytes.size()) {
     if (skip_ != 0) {
@@ -42,16 +42,21 @@ void FrameTap::feed(base::ByteView bytes, F&& f) {
       at += some;
     } else if (body_left_ != 0) {
       const std::size_t some = std::min(body_left_, bytes.size() - at);
+      if (current_.type != kDataFrame) body_.append(base::as_text(bytes.subspan(at, some)));
       body_left_ -= some;
       at += some;
+      if (body_left_ == 0) end(current_, base::as_bytes(body_));
     } else {
       head_[head_bytes_++] = static_cast<std::uint8_t>(bytes[at++]);
       if (head_bytes_ < 9) continue;
       head_bytes_ = 0;
       body_left_ = static_cast<std::size_t>(head_[0]) << 16 | static_cast<std::size_t>(head_[1]) << 8 | head_[2];
-      f(Head{head_[3], head_[4],
-             static_cast<std::uint32_t>(head_[5] & 0x7f) << 24 | static_cast<std::uint32_t>(head_[6]) << 16 |
-                 static_cast<std::uint32_t>(head_[7]) << 8 | head_[8]});
+      current_ = {head_[3], head_[4],
+                  static_cast<std::uint32_t>(head_[5] & 0x7f) << 24 | static_cast<std::uint32_t>(head_[6]) << 16 |
+                      static_cast<std::uint32_t>(head_[7]) << 8 | head_[8]};
+      body_.clear();
+      begin(current_);
+      if (body_left_ == 0) end(current_, {});
     }
   }
 }
@@ -207,6 +212,9 @@ void World::send(Host& host, Link& link, base::ByteView bytes) {
         link.started[head.id] = {link.encoded_from, now_};
         after_goaway_.started(link.number, head.id, link.encoded_from);
         if (link.silent) dead_peer_.died(link.number, now_);
+      }, [&](const FrameTap::Head& head, base::ByteView body) {
+        if (head.type == kHeadersFrame) wrote(link, head.id, head.flags, body);
+        if (head.type == kResetFrame) gave_up(link, head.id);
       });
     }
     if (link.passes()) {
@@ -322,7 +330,7 @@ void World::deliver(Link& link, std::string bytes, bool of_proxy) {
       if (!of_proxy) {
         link.server_tap.feed(base::as_bytes(piece), [&](const FrameTap::Head& head) {
           read_frame(link, head);
-        });
+        }, [&](const FrameTap::Head& head, base::ByteView body) { read_to_the_end(link, head, body); });
       }
       Host& host = *hosts_[link.host];
       const std::string& kept = host.held.emplace_back(piece);
@@ -409,6 +417,7 @@ void World::mass_death(bool reset) {
 void World::close(Host& host, Link& link) {
   if (link.close_asked) verdicts_.say(9, "a connection was closed twice");
   link.close_asked = true;
+  closing(link);
   at(now_ + static_cast<std::int64_t>(100 + chance_.below(5000)) * 1000, [this, &host, &link] {
     tell_link(link, dispatch::EventKind::closed);
     link.gone = true;
@@ -507,6 +516,13 @@ void World::see_request(const mock::Peer& peer, const h2::ServerRequest& request
   rates_saw(pushed.spec, left_at);
   if (pushed.spec.credential != link.credential) verdicts_.say(4, "a push went out with another credential");
   const bool first = pushed.seen++ == 0;
+  if (const auto attempt = link.attempts.find(static_cast<std::uint32_t>(request.stream_id)); attempt != link.attempts.end()) {
+    if (attempt->second->push != id) verdicts_.say(4, "a request with another apns-id than was written");
+    attempt->second->status = reply.status;
+    attempt->second->reason = reply.reason;
+  } else {
+    verdicts_.say(4, "a request whose HEADERS never left");
+  }
   if (reply.status == 200) {
     ++processed_;
     effects_.processed(id);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "draw.h"
+#include "fates.h"
 #include "oracles.h"
 
 namespace tocsin::sim {
@@ -288,6 +289,135 @@ TEST(Oracle, FirstAnswerAndVersions) {
     EXPECT_TRUE(verdicts.good() || bad == 1);
     oracle.look(6 * kSec + VersionRule::kClosedWithinNs, [](unsigned connection) { return connection == 2; });
     EXPECT_EQ(complains(verdicts, 18), bad != 0) << bad;
+  }
+}
+
+TEST(Oracle, FatesSeeFalseNegatives) {
+  Attempt lost, answered, refused, accepted;
+  for (Attempt* each : {&lost, &answered, &refused, &accepted}) each->push = 1;
+  answered.status = 400;
+  answered.reason = Reason::bad_device_token;
+  accepted.status = 200;
+  answered.answered = accepted.answered = refused.refused = kSec;
+  answered.whole = accepted.whole = true;
+  Attempt cut = answered, late = refused, doubted = answered, unread = answered;
+  cut.whole = false;
+  late.refused = 3 * kSec;
+  doubted.doubtful = true;
+  unread.given_up = true;
+  const auto rejected = [](std::uint16_t status, Reason reason) {
+    Outcome outcome = outcome_of(1, End::rejected);
+    outcome.status = status;
+    outcome.reason = reason;
+    return outcome;
+  };
+  Outcome good = outcome_of(1, End::accepted);
+  good.status = 200;
+  struct Row {
+    std::vector<Attempt> attempts;
+    Outcome outcome;
+    bool bad;
+  };
+  const Row rows[] = {
+      {{answered}, rejected(400, Reason::bad_device_token), false},
+      {{cut}, rejected(400, Reason::none), false},
+      {{answered}, rejected(400, Reason::none), true},
+      {{answered}, rejected(400, Reason::bad_topic), true},
+      {{answered}, rejected(410, Reason::unregistered), true},
+      {{lost}, rejected(400, Reason::bad_device_token), true},
+      {{accepted}, good, false},
+      {{lost}, good, true},
+      {{}, outcome_of(1, End::failed, 0), false},
+      {{refused}, outcome_of(1, End::failed), false},
+      {{answered, refused}, outcome_of(1, End::expired, 2), false},
+      {{late}, outcome_of(1, End::failed), true},
+      {{lost}, outcome_of(1, End::failed), true},
+      {{lost}, outcome_of(1, End::returned), true},
+      {{lost}, outcome_of(1, End::superseded), true},
+      {{lost, refused}, outcome_of(1, End::expired, 2), true},
+      {{unread}, outcome_of(1, End::cancelled), true},
+      {{lost}, outcome_of(1, End::unknown), false},
+      {{}, outcome_of(1, End::unknown), false},  // written, and never left
+      {{doubted}, outcome_of(1, End::unknown), false},
+      {{answered}, outcome_of(1, End::unknown), true},
+      {{refused, answered}, outcome_of(1, End::unknown, 2), true},
+      {{}, outcome_of(1, End::unknown, 0), true},
+  };
+  for (const Row& row : rows) {
+    Verdicts verdicts;
+    Fates oracle(verdicts);
+    for (const Attempt& attempt : row.attempts) oracle.wrote(attempt);
+    oracle.ended(row.outcome, 2 * kSec);
+    oracle.judge();
+    EXPECT_EQ(verdicts.good(), !row.bad) << (&row - rows);
+    EXPECT_EQ(complains(verdicts, 21), row.bad) << (&row - rows);
+  }
+}
+
+TEST(Oracle, FatesSeeTriesThatComeTooSoon) {
+  struct Row {
+    std::uint16_t status;
+    Reason reason;
+    int tries;               // with the same answer; the next is written `after` the last
+    std::int64_t after;
+    bool same_connection;
+    bool bad;
+  };
+  const Row rows[] = {
+      {400, Reason::bad_device_token, 1, 3600 * kSec, false, true},
+      {200, Reason::none, 1, 3600 * kSec, false, true},
+      {503, Reason::service_unavailable, 1, 500 * kMs, true, false},
+      {503, Reason::service_unavailable, 1, 499 * kMs, true, true},
+      {503, Reason::service_unavailable, 2, 7500 * kMs, true, false},
+      {503, Reason::service_unavailable, 2, 7499 * kMs, true, true},
+      {503, Reason::service_unavailable, 3, 14999 * kMs, true, true},
+      {429, Reason::too_many_provider_token_updates, 1, 30 * kSec, true, false},
+      {429, Reason::too_many_provider_token_updates, 1, 30 * kSec - 1, true, true},
+      {429, Reason::too_many_requests, 1, 500 * kMs, true, false},
+      {429, Reason::too_many_requests, 1, 499 * kMs, true, true},
+      {503, Reason::shutdown, 1, 2 * kMs, false, false},
+      {503, Reason::shutdown, 1, 2 * kMs, true, true},
+  };
+  for (const Row& row : rows) {
+    Verdicts verdicts;
+    Fates oracle(verdicts);
+    Attempt attempt;
+    attempt.push = 1;
+    attempt.retry_later_ns = 15 * kSec;
+    attempt.status = row.status;
+    attempt.reason = row.reason;
+    attempt.whole = true;
+    for (int i = 1; i <= row.tries; ++i) {
+      attempt.encoded_from = attempt.written = i * 100 * kSec;
+      attempt.answered = attempt.written + 1;
+      oracle.wrote(attempt);
+    }
+    Attempt next;
+    next.push = 1;
+    next.connection = row.same_connection ? 0 : 1;
+    next.encoded_from = next.written = attempt.answered + row.after;
+    oracle.wrote(next);
+    oracle.judge();
+    EXPECT_EQ(verdicts.good(), !row.bad) << (&row - rows);
+    EXPECT_EQ(complains(verdicts, 22), row.bad) << (&row - rows);
+  }
+  // Another push to a token that is held; not once one was accepted.
+  for (const bool freed : {false, true}) {
+    Verdicts verdicts;
+    Fates oracle(verdicts);
+    Attempt held, beside, other;
+    held.push = 1, beside.push = 2, other.push = 3;
+    held.token = beside.token = other.token = 7;
+    held.status = 429;
+    held.reason = Reason::too_many_requests;
+    held.whole = true;
+    held.answered = kSec;
+    beside.status = 200;
+    beside.answered = kSec + (freed ? kMs : kSec);
+    other.encoded_from = other.written = kSec + 100 * kMs;
+    for (const Attempt& each : {held, beside, other}) oracle.wrote(each);
+    oracle.judge();
+    EXPECT_EQ(complains(verdicts, 22), !freed);
   }
 }
 

@@ -246,6 +246,7 @@ void World::start() {
     options.retry_later_ns = 200 * kMs + static_cast<std::int64_t>(chance_.below(static_cast<std::uint64_t>(draw_.retry_later_most_ns - 200 * kMs)));
     Host& host = *hosts_.emplace_back(std::make_unique<Host>());
     host.number = i;
+    host.retry_later_ns = options.retry_later_ns;
     host.shard = std::make_unique<dispatch::Shard>(options);
   }
   if (draw_.dead_tokens_max < 64) dead_tokens_.forgive_forgetting();
@@ -472,6 +473,8 @@ void World::take_outcome(Host& host, const Outcome& outcome) {
   effects_.ended(outcome, id);
   if (pushed.ended) return;
   pushed.ended = true;
+  pushed.ended_at = now_;
+  fates_.ended(outcome, now_);
   pushed.outcome = outcome;
   --host.inside;
   note("push " + std::to_string(id) + " " + end_name(outcome.end) + " " + std::to_string(outcome.status) + " " +
@@ -556,6 +559,7 @@ void World::finish() {
   bounds_.at_rest("places of the dial budget", draw_.budget_dials - budget_dials_);
   conservation_.nothing_pending();
   effects_.judge();
+  fates_.judge();
   for (const auto& [key, bucket] : buckets_) judge_rate(key);
 }
 

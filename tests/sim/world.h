@@ -20,16 +20,20 @@
 #include <string>
 #include <vector>
 
+#include <nghttp2/nghttp2.h>
+
 #include "dispatch/shard.h"
 #include "draw.h"
 #include "engine/rate.h"
 #include "handshake.h"
+#include "fates.h"
 #include "mock/conversation.h"
 #include "oracles.h"
 #include "provider.h"
 
 namespace tocsin::sim {
 
+inline constexpr std::string_view kNoAnswer("\x00\x01x\x01y", 5);  // a header block without :status
 inline constexpr std::int64_t kWallStart = 1'700'000'000ll * kSec;
 
 struct Report {
@@ -55,10 +59,13 @@ class FrameTap {
     std::uint32_t id = 0;
   };
   explicit FrameTap(std::size_t preface_bytes) : skip_(preface_bytes) {}
-  template <class F>
-  void feed(base::ByteView bytes, F&& f);
+  // begin(head) when a frame's head is there; end(head, body) when all of it is. The body of frames without flow control only.
+  template <class F, class G>
+  void feed(base::ByteView bytes, F&& begin, G&& end);
 
  private:
+  Head current_;
+  std::string body_;
   std::size_t skip_;
   std::size_t body_left_ = 0;
   std::uint8_t head_[9] = {};
@@ -77,6 +84,8 @@ struct Spec {  // of one push
   std::string collapse{};
   std::string content{};
 };
+
+using Inflater = std::unique_ptr<nghttp2_hd_inflater, void (*)(nghttp2_hd_inflater*)>;
 
 class World {
  public:
@@ -104,6 +113,8 @@ class World {
   std::int64_t now() const { return now_; }
   const Outcome& outcome(std::uint64_t id) const { return pushes_.at(id).outcome; }
   bool ended(std::uint64_t id) const { return pushes_.at(id).ended; }
+  std::int64_t ended_at(std::uint64_t id) const { return pushes_.at(id).ended_at; }
+  std::int64_t first_written(std::uint64_t id) const { return pushes_.at(id).first_written; }  // on whichever connection
   std::uint64_t pending() const { return conservation_.pending(); }
   std::uint64_t of(End end) const { return conservation_.of(end); }
   std::uint64_t marked(dispatch::Mark mark) const;
@@ -156,11 +167,14 @@ class World {
     bool greeted = false;              // the handshake is over
     std::string hello;
     FrameTap client_tap{kHelloBytes + 24};
+    Inflater inflater{nullptr, nghttp2_hd_inflate_del};
+    std::map<std::uint32_t, Attempt*> attempts;  // by stream: HEADERS that left
     FrameTap server_tap{0};
     bool passes() const { return up && !gone && !broken && !silent; }
   };
   struct Host {
     unsigned number = 0;
+    std::int64_t retry_later_ns = 0;
     std::unique_ptr<dispatch::Shard> shard;
     dispatch::Output out;
     std::vector<dispatch::Event> events;
@@ -188,6 +202,8 @@ class World {
     std::string token;
     std::int64_t deadline = 0;
     std::int64_t taken_at = 0;
+    std::int64_t first_written = base::kNever;  // as far as a peer came to know of it
+    std::int64_t ended_at = base::kNever;
     unsigned seen = 0;
     bool ended = false;
     Outcome outcome;
@@ -256,6 +272,11 @@ class World {
   void version_changed(Host& host, std::uint32_t credential);
   void see_request(const mock::Peer& peer, const h2::ServerRequest& request, const mock::Reply& reply);
   void look_for_dead_peers();
+  // --- tries.cc: each push's HEADERS, and what came of them
+  void wrote(Link& link, std::uint32_t stream, std::uint8_t flags, base::ByteView body);
+  void gave_up(Link& link, std::uint32_t stream);
+  void read_to_the_end(Link& link, const FrameTap::Head& head, base::ByteView body);
+  void closing(Link& link);
   void read_frame(Link& link, const FrameTap::Head& head);
 
   const Draw draw_;
@@ -331,6 +352,7 @@ class World {
   VersionRule version_rule_{verdicts_};
   NoSpin no_spin_{verdicts_};
   Liveness liveness_{verdicts_};
+  Fates fates_{verdicts_};
 };
 
 }  // namespace tocsin::sim

@@ -255,6 +255,7 @@ class Shard {
   // The stream ended without an answer. processed_possible: its fate is unknown, else APNs certainly did not process it.
   void stream_lost(std::uint32_t slot, bool processed_possible, Reason reason, std::string_view text,
                    bool by_goaway = false);
+  void orphaned(Connection& connection, const h2::Orphan& orphan, Reason reason, std::string_view text);
   void sweep(Connection& connection, Reason reason, std::string_view text);
 
   ShardOptions options_;

@@ -140,9 +140,7 @@ void Shard::overdue(base::Handle handle, Connection& connection) {
       continue;
     }
     connection.h2->cancel(orphan.tag);
-    --connection.in_flight;
-    --counters_.in_flight;
-    stream_lost(slot, true, Reason::connection_lost, "no answer in time");
+    orphaned(connection, orphan, Reason::connection_lost, "no answer in time");
   }
   connection.answer_deadline_mono_ns = oldest;
   mark_dirty(handle, connection);

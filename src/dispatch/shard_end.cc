@@ -327,21 +327,24 @@ void Shard::sweep(Connection& connection, Reason reason, std::string_view text) 
   // Oldest first in the queue again: push_front in falling order of stream id.
   std::sort(orphans_.begin(), orphans_.end(),
             [](const h2::Orphan& a, const h2::Orphan& b) { return a.stream_id > b.stream_id; });
-  for (const h2::Orphan& orphan : orphans_) {
-    if (orphan.status != 0) {  // answered, and only the rest of the answer was lost
-      h2::Answer answer;
-      answer.tag = orphan.tag;
-      answer.stream_id = orphan.stream_id;
-      answer.kind = h2::AnswerKind::reset;
-      answer.headers_seen = true;
-      answer.status = orphan.status;
-      on_answer(connection, answer);
-      continue;
-    }
-    --connection.in_flight;
-    --counters_.in_flight;
-    stream_lost(static_cast<std::uint32_t>(orphan.tag), true, reason, text);
+  for (const h2::Orphan& orphan : orphans_) orphaned(connection, orphan, reason, text);
+}
+
+// An open stream is given up.
+void Shard::orphaned(Connection& connection, const h2::Orphan& orphan, Reason reason, std::string_view text) {
+  if (orphan.status != 0) {  // answered, and only the rest of the answer was lost
+    h2::Answer answer;
+    answer.tag = orphan.tag;
+    answer.stream_id = orphan.stream_id;
+    answer.kind = h2::AnswerKind::reset;
+    answer.headers_seen = true;
+    answer.status = orphan.status;
+    on_answer(connection, answer);
+    return;
   }
+  --connection.in_flight;
+  --counters_.in_flight;
+  stream_lost(static_cast<std::uint32_t>(orphan.tag), true, reason, text);
 }
 
 }  // namespace tocsin::dispatch

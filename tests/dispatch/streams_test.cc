@@ -516,6 +516,30 @@ TEST(Reset, TooOftenIsUnknownNotFailed) {
   world.finish();
 }
 
+// A status whose body never comes is an answer all the same, when its stream is given up.
+TEST(Timeout, AStatusWithoutTheRestOfItsAnswerCounts) {
+  World world;
+  CredentialConfig config = World::plain_credential();
+  config.answer_timeout_ns = 2 * kSec;
+  world.add_credential(config);
+  world.add_template(PayloadForm::fixed, "{}");
+  world.judge = [](Link&, const Seen& seen) { return seen.id == 1 ? Verdict::hold() : Verdict::accept(); };
+  PushSpec once;
+  once.policy = Policy::at_most_once;
+  world.push(once);
+  ASSERT_FALSE(world.run(100 * kMs));
+  world.inject(world.link(0), std::string("\x00\x00\x01\x01\x04\x00\x00\x00\x01\x8c", 10));  // HEADERS, :status 400, and no end
+  for (int i = 0; i < 10 && world.pending() != 0; ++i) {  // others are answered, so the connection lives
+    ASSERT_FALSE(world.run(300 * kMs));
+    world.push();
+  }
+  ASSERT_TRUE(world.run_until_ended());
+  EXPECT_EQ(world.outcome(1).end, End::rejected);
+  EXPECT_EQ(world.outcome(1).status, 400);
+  EXPECT_EQ(world.links(), 1u);
+  world.finish();
+}
+
 TEST(Reset, AfterARefusalIsNotCalledDoubled) {
   World world;
   world.add_default();

@@ -35,7 +35,10 @@ std::int64_t Fates::least_wait(apns::Retry how, unsigned waits, std::int64_t ret
 
 Attempt& Fates::wrote(const Attempt& attempt) {
   Attempt& kept = attempts_.emplace_back(attempt);
-  pushes_[attempt.push].attempts.push_back(&kept);
+  // Bytes of a connection that sends slowly may leave after a later attempt's.
+  std::vector<Attempt*>& all = pushes_[attempt.push].attempts;
+  const auto later = [](std::int64_t from, const Attempt* other) { return from < other->encoded_from; };
+  all.insert(std::upper_bound(all.begin(), all.end(), kept.encoded_from, later), &kept);
   return kept;
 }
 

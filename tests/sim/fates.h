@@ -47,7 +47,7 @@ class Fates {
   static constexpr std::int64_t kHoldMostNs = 300 * base::kSecond;
   static constexpr std::int64_t kReadWithinNs = base::kMillisecond;
   explicit Fates(Verdicts& verdicts) : verdicts_(verdicts) {}
-  Attempt& wrote(const Attempt& attempt);  // in the order of a push's writes; stays where it is
+  Attempt& wrote(const Attempt& attempt);  // stays where it is
   void ended(const Outcome& outcome, std::int64_t at);
   void judge();
   // The shortest wait that docs/dispatch.md allows after an answer that asks for another try; waits: such answers before.

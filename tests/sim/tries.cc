@@ -59,6 +59,8 @@ void World::wrote(Link& link, std::uint32_t stream, std::uint8_t flags, base::By
   const std::string& topic = templates_[found->second.spec.template_index]->options.topic;
   attempt.token = hash_bytes(base::as_bytes(topic + found->second.token)) + link.host;
   found->second.first_written = std::min(found->second.first_written, attempt.written);
+  // Bytes that stood before a GOAWAY was read may leave after it.
+  if (stream > link.last_allowed) attempt.refused = now_;
   link.attempts[stream] = &fates_.wrote(attempt);
 }
 
@@ -72,8 +74,9 @@ void World::gave_up(Link& link, std::uint32_t stream) {
 // A frame of the gateway's was handed over to its last byte.
 void World::read_to_the_end(Link& link, const FrameTap::Head& head, base::ByteView body) {
   if (head.type == kGoaway && body.size() >= 8) {
+    link.last_allowed = std::min(link.last_allowed, number_at(body, 0) & 0x7fffffff);
     for (auto& [stream, attempt] : link.attempts) {
-      if (stream > (number_at(body, 0) & 0x7fffffff) && !attempt->known_by(now_)) attempt->refused = now_;
+      if (stream > link.last_allowed && !attempt->known_by(now_)) attempt->refused = now_;
     }
     return;
   }

@@ -8,14 +8,21 @@ Judged for each policy:
   lost     0: every line has a final outcome; what says accepted stands in the ledger; what the ledger never
            accepted says so
   doubled  at most once: 0. At least once: all under one apns-id, the outcome says possibly_doubled, and each lies
-           across a kill or a lost connection or stream; across a kill no more than what the mock had accepted
-           without an outcome on the disk when the process was gone, and else no more than the streams of lost connections
+           across a kill that left its line in doubt or a lost connection or stream; across a kill no more than what
+           the mock had accepted without an outcome on the disk when the process was gone, and else no more than the
+           streams of lost connections
+  excuses  `resumed` and RunInterrupted only for lines that journal and outcomes left in doubt at a kill, and not more
+           in doubt than the engine holds; `unknown` of another reason no more than the streams of lost connections,
+           and only at most once; any end but accepted and rejected else only after all attempts; a quarter at least
+           is accepted
+  faults   each kind that the script names happened, but for throttle, which takes many refusals in a row
 Exit: 0 all held, 1 something broke (the files are then kept), 2 wrong usage.
 """
 import argparse
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -39,6 +46,16 @@ FINISH_SECONDS = 1800    # for one policy
 # Faults that may take a connection with all its streams, and those that take one accepted push.
 CONNECTION_FAULTS = ("garbage", "vanish", "close", "half-close", "tcp-reset", "tls alert", "ping-silence", "slow", "split-headers")
 STREAM_FAULTS = ("no-answer-but-accept", "reset", "oversized-body", "broken-body")
+# As the script and the mock's totals spell them.
+FAULTS = (*CONNECTION_FAULTS, *STREAM_FAULTS, "answer", "delay", "no-answer", "goaway", "streams", "window",
+          "no-window-updates", "settings", "unknown-frame", "probe", "throttle", "stall", "tls refuse-certificate",
+          "tls expired", "tls wrong-name", "tls no-alpn", "tls hang", "refuse", "accept-and-hang")
+# What a kill may leave in doubt, docs/crash.md: what the engine holds; outcomes not yet written; the mark's lead.
+HELD = {"at-least-once": 65_536, "at-most-once": 3 * CONNECTIONS * STREAMS}  # at most once with what waits for a retry
+UNWRITTEN_BYTES = 256 << 10
+ATTEMPTS_MAX = 5
+# Counted only when N refusals in a row halved the streams, which hardly ever come where nearly all is accepted.
+MAY_NEVER_COME = {"throttle"}
 NOT_FINAL = {"CannotConnect", "CredentialStopped", "CredentialRemoved"}
 EXAMPLES_MAX = 10
 
@@ -50,10 +67,15 @@ class Broken(Exception):
 class Kill:
     """What was known when the process was gone and the mock had judged all that it had sent."""
 
-    def __init__(self, unix_ms, exposed):
+    def __init__(self, unix_ms, exposed, doubtful, lead):
         self.unix_ms = unix_ms
-        self.exposed = exposed  # accepted by the mock, without an outcome on the disk
+        self.exposed = exposed    # accepted by the mock, without an outcome on the disk
+        self.doubtful = doubtful  # a byte for each line up to the mark: 1 if it had no final outcome
+        self.lead = lead          # how far the mark was ahead of the line at which it was made
         self.doubled = 0
+
+    def doubts(self, line):
+        return line < len(self.doubtful) and self.doubtful[line] == 1
 
 
 def ended_lines(path):
@@ -68,10 +90,62 @@ def ended_lines(path):
     return done, accepted
 
 
+def mark_of(journal):
+    """The last line that may have been sent by any session, and how far that mark ran ahead. A torn end is no record."""
+    before = mark = lead = 0
+    if os.path.exists(journal):
+        with open(journal, "rb") as file:
+            for text in file:
+                if not text.endswith(b"\n"):
+                    break
+                record = json.loads(text)
+                if "session" in record:
+                    before, mark, lead = max(before, mark), 0, 0
+                elif "mark" in record:
+                    mark, lead = max(mark, record["mark"]), record["mark"] - record["line"]
+                elif "admitted" in record:  # the mark is taken back
+                    mark, lead = record["admitted"], 0
+    return max(before, mark), lead
+
+
+def lines_in_doubt(outcomes, mark):
+    """A byte for each line up to the mark (from 0): 1 if the file has no final outcome of it."""
+    doubtful = bytearray(b"\1") * (mark + 1)
+    doubtful[0] = 0
+    if os.path.exists(outcomes):
+        with open(outcomes, "rb") as file:
+            for text in file:
+                if not text.endswith(b"\n"):
+                    break
+                if b'"outcome":"returned"' in text or b'"outcome":"failed"' in text:
+                    outcome = json.loads(text)
+                    if outcome["outcome"] == "returned" or outcome.get("reason") in NOT_FINAL:
+                        continue
+                line = int(comparison.LINE.match(text)[1])
+                if line <= mark:
+                    doubtful[line] = 0
+    return doubtful
+
+
+def faults_of(script):
+    """The kinds of faults that a script's text names."""
+    found = set()
+    for rule in script.splitlines():
+        if rule.startswith("when ") and "->" in rule:
+            for action in re.sub(r'"[^"]*"', "", rule.split("->", 1)[1]).split(","):
+                action = action.strip() + " "
+                fits = [fault for fault in FAULTS if action.startswith(fault + " ")]
+                if not fits:
+                    raise Broken(f"the script's '{action.strip()}' is no fault that is known here")
+                found.add(fits[0])
+    return found
+
+
 class Campaign:
     """One policy's run: `go` answers its result, with what broke under "broken"."""
 
-    def __init__(self, tocsin, work, devices, kills, policy, script, seed, more=()):
+    def __init__(self, tocsin, work, devices, kills, policy, script, seed, more=(), all_faults=True):
+        self.all_faults = all_faults  # each kind that the script names must have happened
         self.tocsin, self.work, self.devices, self.kills = tocsin, work, devices, kills
         self.policy, self.script = policy, script
         self.chance = random.Random(f"{seed} {policy}")
@@ -85,6 +159,7 @@ class Campaign:
     def go(self):
         os.makedirs(self.work, exist_ok=True)
         start = time.monotonic()
+        self.wanted = faults_of(self.script_text()) if self.all_faults else set()
         args = argparse.Namespace(tocsin=self.tocsin, seed=self.seed)
         fleet, none_dead = demo.make_fleet(args, self.work, self.devices, 0)
         mock = demo.Mock(self.tocsin, self.work, none_dead, None, ("--script", self.script, "--seed", str(self.seed)))
@@ -95,11 +170,19 @@ class Campaign:
         finally:
             mock.kill()
         seconds = time.monotonic() - start
+        self.fleet, self.ledger_file, self.totals = fleet, mock.ledger_file, totals
         result = self.judge(fleet, mock.ledger_file, totals)
         result["seconds"] = round(seconds, 1)
         return result
 
     # ---- the run
+
+    def script_text(self):
+        if os.path.exists(self.script):
+            with open(self.script, encoding="utf-8") as file:
+                return file.read()
+        return subprocess.run([self.tocsin, "mock", "--show-script", self.script], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, check=True, text=True).stdout
 
     def command(self, fleet, mock):
         certs = os.path.join(self.work, "certs")
@@ -162,7 +245,8 @@ class Campaign:
         exposed = totals["tokens_accepted"] - accepted
         if self.policy == "at-most-once":
             exposed -= sum(kill.exposed for kill in self.killed)  # those never get an outcome
-        return Kill(time.time_ns() // 1_000_000, max(0, exposed))
+        mark, lead = mark_of(self.out + ".run")
+        return Kill(time.time_ns() // 1_000_000, max(0, exposed), lines_in_doubt(self.out, mark), lead)
 
     # ---- the verdict
 
@@ -177,7 +261,8 @@ class Campaign:
         for line in comparison.lines(self.out):
             outcome = json.loads(line)
             last[outcome["line"]] = (outcome["token"], outcome["outcome"], outcome.get("reason", ""), outcome["apns_id"],
-                                     outcome.get("possibly_doubled", False), outcome.get("resumed", False))
+                                     outcome.get("possibly_doubled", False), outcome.get("resumed", False),
+                                     outcome["line"], outcome.get("attempts", 0))
         missing = self.devices - len(last)
         unfinished = sum(1 for o in last.values() if o[1] == "returned" or (o[1] == "failed" and o[2] in NOT_FINAL))
         if missing or unfinished:
@@ -207,11 +292,51 @@ class Campaign:
         most = connections * STREAMS + sum(faults.get(name, 0) for name in STREAM_FAULTS)
         if doubled["loss"] > most:
             self.wrong(f"{doubled['loss']} doubled across no kill, but the lost connections and streams had {most} at most")
+        if 4 * ends.get("accepted", 0) < self.devices:
+            self.wrong(f"only {ends.get('accepted', 0)} of {self.devices} were accepted: that shows nothing")
+        doubt = self.judge_excuses(last, most, faults.get("no-answer", 0))
+        for name in sorted(self.wanted - MAY_NEVER_COME):
+            if not faults.get(name, 0):
+                self.wrong(f"the script's fault '{name}' never happened")
         return {"policy": self.policy, "devices": self.devices, "pushes": self.pushes, "kills": len(self.killed),
                 "requests": totals["requests"], "ends": ends, "doubled": doubled["all"],
-                "doubled_by_kill": doubled["kill"], "doubled_by_loss": doubled["loss"], "in_flight_at_kills": exposed,
+                "doubled_by_kill": doubled["kill"], "doubled_by_loss": doubled["loss"], "in_flight_at_kills": exposed, "in_doubt_at_kills": doubt,
                 "said_possibly_doubled": sum(o[4] for o in last.values()), "lost": lost,
                 "faults": totals.get("faults", {}), "broken": self.broken[:EXAMPLES_MAX], "good": not self.broken}
+
+    def judge_excuses(self, last, most, unanswered):
+        """Whether each end that leaves a push's fate open was the faults' doing. Answers the lines in doubt at kills."""
+        all_doubted = together = 0  # bytes of 0 and 1 as one number
+        for number, kill in enumerate(self.killed, 1):
+            doubtful = int.from_bytes(kill.doubtful, "little")
+            fresh = (doubtful & ~all_doubted).bit_count()
+            all_doubted |= doubtful
+            together += fresh
+            bound = HELD[self.policy] + UNWRITTEN_BYTES // OUTCOME_BYTES + kill.lead
+            if fresh > bound:
+                self.wrong(f"kill {number}: {fresh} more lines were in doubt, the engine and the mark's lead explain {bound}")
+        bytes_needed = max([max(last, default=0) + 1, *(len(kill.doubtful) for kill in self.killed)])
+        doubted = all_doubted.to_bytes(bytes_needed, "little")
+        undoubted = interrupted = unknown = early = 0
+        for _, end, reason, _, _, resumed, line, attempts in last.values():
+            if end == "unknown" and reason == "RunInterrupted":
+                interrupted += 1
+                undoubted += not doubted[line]
+                continue
+            undoubted += resumed and not doubted[line]
+            if end == "unknown" and self.policy == "at-most-once":
+                unknown += 1
+            elif end not in ("accepted", "rejected"):
+                early += attempts < ATTEMPTS_MAX
+        if undoubted:
+            self.wrong(f"{undoubted} outcomes say resumed or RunInterrupted, and no kill left their lines in doubt")
+        if interrupted and self.policy == "at-least-once":
+            self.wrong(f"at least once, and {interrupted} outcomes say unknown, RunInterrupted")
+        if unknown > most + unanswered:
+            self.wrong(f"{unknown} unknown by no kill, but the lost connections and streams had {most + unanswered} at most")
+        if early:
+            self.wrong(f"{early} ended neither accepted nor rejected before their {ATTEMPTS_MAX} attempts were used up")
+        return together
 
     def judge_ledger(self, ledger_file, by_token):
         """Each doubled entry of the ledger; takes what was accepted out of by_token."""
@@ -242,6 +367,8 @@ class Campaign:
                 else:
                     kill.doubled += 1
                     doubled["kill"] += 1
+                    if not kill.doubts(outcome[6]):
+                        self.wrong(f"{entry['token'][:8]}…: doubled across a kill that left its line in no doubt")
         return doubled
 
 

@@ -12,6 +12,8 @@ namespace tocsin::dispatch {
 namespace {
 
 constexpr std::int64_t kTokenChangeMinNs = apns::kTokenChangeMinS * base::kSecond;
+// APNs counts from the request that showed it the token, which may have been long on its way, and by its own clock.
+constexpr std::int64_t kTokenChangeSlackNs = 60 * base::kSecond;
 constexpr std::int64_t kTokenAgeMaxNs = apns::kTokenAgeMaxS * base::kSecond;
 
 }  // namespace
@@ -253,8 +255,8 @@ void Shard::take_token(const Credential& credential, Connection& connection) {
   // Connections turn at different moments within the time that Apple allows: at the worst this one's token is 30
   // minutes old now, and 52 when it turns.
   connection.token_turn_mono_ns =
-      now_.mono_ns + kTokenChangeMinNs + base::kSecond +
-      static_cast<std::int64_t>(prng_.below(static_cast<std::uint64_t>(120 * base::kSecond)));
+      now_.mono_ns + kTokenChangeMinNs + kTokenChangeSlackNs +
+      static_cast<std::int64_t>(prng_.below(static_cast<std::uint64_t>(60 * base::kSecond)));
   connection.authorization = credential.authorization;
   connection.prepared.clear();
   connection.h2->forget_prepared();  // or each turn would leave a list for each template behind

@@ -95,7 +95,10 @@ void World::read_to_the_end(Link& link, const FrameTap::Head& head, base::ByteVi
                     (apns::rule_for(attempt.status, attempt.reason).scope == apns::Scope::credential &&
                      draw_.menu[static_cast<std::size_t>(Kind::clock_steps)] != 0);
   }
-  if (head.type == kReset && body.size() >= 4 && !attempt.known_by(now_) && number_at(body, 0) == kRefusedStream) attempt.refused = now_;
+  if (head.type == kReset && body.size() >= 4 && !attempt.known_by(now_)) {
+    if (number_at(body, 0) == kRefusedStream) attempt.refused = now_;
+    else attempt.given_up = true;  // its fate stays open, whatever a GOAWAY says behind it
+  }
   if (head.type <= kHeaders && (head.flags & kEndStream) != 0 && draw_.script.find("-body") == std::string::npos) attempt.whole = true;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "draw.h"
 
+#include <algorithm>
 #include <iterator>
 
 namespace tocsin::sim {
@@ -133,6 +134,8 @@ Draw Draw::from(std::uint64_t seed, Chance& chance) {
   d.large = chance.chance(0.5) ? chance.unit() * 0.3 : 0;
   d.paced = chance.chance(0.3) ? 0.5 : 0;
   d.latency_ns = static_cast<std::int64_t>(1 + chance.below(60)) * kMs;
+  // The largest body gets through in half the time for an answer, or the peer would serve nobody, healed or not.
+  d.peer_window = std::max(d.peer_window, static_cast<std::uint32_t>(3100 * (4 * d.latency_ns / kMs + 5) / 7500 + 1));
   for (double& each : d.menu) {
     if (chance.chance(0.4)) each = chance.unit();
   }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the network sees of each push's writes and of their answers, for the oracles of fates.h.
+#include <algorithm>
 #include <cstring>
 
 #include "base/hex.h"
@@ -59,8 +60,10 @@ void World::wrote(Link& link, std::uint32_t stream, std::uint8_t flags, base::By
   const std::string& topic = templates_[found->second.spec.template_index]->options.topic;
   attempt.token = hash_bytes(base::as_bytes(topic + found->second.token)) + link.host;
   found->second.first_written = std::min(found->second.first_written, attempt.written);
-  // Bytes that stood before a GOAWAY was read may leave after it.
-  if (stream > link.last_allowed) attempt.refused = now_;
+  // Bytes that stood before a GOAWAY was read may leave after it; the client knew when it read that.
+  const auto refuses = [stream](const auto& goaway) { return stream > goaway.first; };
+  const auto first = std::find_if(link.goaways.begin(), link.goaways.end(), refuses);
+  if (first != link.goaways.end()) attempt.refused = first->second;
   link.attempts[stream] = &fates_.wrote(attempt);
 }
 
@@ -74,9 +77,10 @@ void World::gave_up(Link& link, std::uint32_t stream) {
 // A frame of the gateway's was handed over to its last byte.
 void World::read_to_the_end(Link& link, const FrameTap::Head& head, base::ByteView body) {
   if (head.type == kGoaway && body.size() >= 8) {
-    link.last_allowed = std::min(link.last_allowed, number_at(body, 0) & 0x7fffffff);
+    const std::uint32_t last = number_at(body, 0) & 0x7fffffff;
+    link.goaways.emplace_back(last, now_);
     for (auto& [stream, attempt] : link.attempts) {
-      if (stream > link.last_allowed && !attempt->known_by(now_)) attempt->refused = now_;
+      if (stream > last && !attempt->known_by(now_)) attempt->refused = now_;
     }
     return;
   }

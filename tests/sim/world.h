@@ -169,7 +169,7 @@ class World {
     FrameTap client_tap{kHelloBytes + 24};
     Inflater inflater{nullptr, nghttp2_hd_inflate_del};
     std::map<std::uint32_t, Attempt*> attempts;  // by stream: HEADERS that left
-    std::uint32_t last_allowed = 0x7fffffff;  // by the GOAWAYs that were read
+    std::vector<std::pair<std::uint32_t, std::int64_t>> goaways;  // read: last id, and when
     FrameTap server_tap{0};
     bool passes() const { return up && !gone && !broken && !silent; }
   };

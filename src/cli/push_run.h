@@ -2,8 +2,8 @@
 // PushRun: the loop of `tocsin push`: read, submit, collect, show; one thread does all four in turn.
 //
 // Bounds: the pushes under way are the slots, or fewer at most once, where a crash gives up what is under way; when
-// they, the engine or the rate allow no more, reading stops, so that memory does not depend on the input's size (--resume: half a byte a line). Ownership: owns
-// the submitter and the slots; engine, input, preparer, rejects and the run's record must outlive it.
+// they, the engine or the rate allow no more, reading stops, so that memory does not depend on the input's size
+// (--resume: half a byte a line). Ownership: owns the submitter and the slots; engine, input, preparer, rejects and the run's record must outlive it.
 #pragma once
 
 #include <cstdint>

@@ -14,8 +14,8 @@
 //
 // Threads: one at a time. Ownership: slots are the caller's between insert() and finish(); a slot that the queue hands
 // out as superseded, expired or cancelled is `held` until finish(). Bounds: pushes_max slots; one small record per flow that
-// ever was, until its credential is forgotten; nothing is allocated per push once those exist. Errors: misuse (a slot in the wrong state, more pushes than
-// there is room for) is asserted.
+// ever was, until its credential is forgotten; nothing is allocated per push once those exist. Errors: misuse (a slot in
+// the wrong state, more pushes than there is room for) is asserted.
 #pragma once
 
 #include <array>

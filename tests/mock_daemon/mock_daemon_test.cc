@@ -506,7 +506,7 @@ std::string push_arguments(const char* field_option) {
 }
 
 TEST(MockDaemon, CurlPushes) {
-  if (!installed("curl")) GTEST_SKIP() << "curl is not installed";
+  ASSERT_TRUE(installed("curl")) << "tools/setup --test installs it";
   const auto server = serve(basic_options());
   const std::string& dir = certificates().directory;
   const std::string port = server->address().substr(server->address().rfind(':') + 1);
@@ -521,7 +521,7 @@ TEST(MockDaemon, CurlPushes) {
 }
 
 TEST(MockDaemon, NghttpSeesApplesSettings) {
-  if (!installed("nghttp")) GTEST_SKIP() << "nghttp is not installed";
+  ASSERT_TRUE(installed("nghttp")) << "tools/setup --test installs it";
   const auto server = serve(basic_options());
   const std::string& dir = certificates().directory;
   const std::string port = server->address().substr(server->address().rfind(':') + 1);
@@ -537,7 +537,7 @@ TEST(MockDaemon, NghttpSeesApplesSettings) {
 }
 
 TEST(MockDaemon, H2loadManyStreamsOverManyConnections) {
-  if (!installed("h2load")) GTEST_SKIP() << "h2load is not installed";
+  ASSERT_TRUE(installed("h2load")) << "tools/setup --test installs it";
   Options options = basic_options();
   options.workers = 2;
   const auto server = serve(std::move(options));

@@ -65,6 +65,17 @@ struct CredentialStats {
   std::string provider_key_id;            // with a provider key, else ""
 };
 
+// What a shard's thread does in one turn of its loop: EngineStats::stage_cpu_ns. Stable numbers.
+enum class Stage : std::uint8_t {
+  wait = 0,  // hands operations to the kernel, sleeps: sends and receives are done in here
+  reap,      // takes completions
+  inbox,     // takes pushes and control events
+  step,      // the dispatch core: queue, HTTP/2, TLS
+  perform,   // queues operations for the kernel
+  deliver,   // hands outcomes over
+};
+inline constexpr std::size_t kStages = 6;
+
 struct EngineStats {
   std::uint64_t submitted = 0;            // taken by submit
   std::uint64_t outcomes = 0;             // ended
@@ -92,6 +103,8 @@ struct EngineStats {
   std::uint64_t delayed = 0;              // of the waiting: those that wait for their time
   std::uint64_t dead_tokens = 0;          // tokens in the filter
   std::uint64_t token_turns = 0;          // times that a connection took a new provider token into use
+  std::uint64_t io_enters = 0;            // io_uring_enter calls of the shards
+  std::uint64_t stage_cpu_ns[kStages] = {};  // by Stage; all 0 unless EngineOptions::stage_clocks
 };
 
 class TOCSIN_API Engine {

@@ -8,6 +8,8 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include "cli/bench/allocations.h"
+#include "cli/bench/bench.h"
 #include "cli/exit_codes.h"
 #include "cli/fleet.h"
 #include "cli/mock.h"
@@ -49,6 +51,7 @@ int run(int argc, char** argv) {
   register_push(app, action);
   register_mock(app, action);
   register_fleet(app, action);
+  register_bench(app, action, bench::allocation_counter());
   app.add_subcommand("exit-codes", "list the exit codes of all commands")->callback([&action] {
     action = [] {
       std::cout << exit_codes_text();

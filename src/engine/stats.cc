@@ -31,6 +31,8 @@ EngineStats Engine::stats() const {
     stats.delayed += counters.delayed.get();
     stats.dead_tokens += counters.dead_tokens.get();
     stats.token_turns += counters.token_turns.get();
+    stats.io_enters += counters.io_enters.get();
+    for (std::size_t i = 0; i < kStages; ++i) stats.stage_cpu_ns[i] += counters.stage_cpu_ns[i].get();
     stats.queue_bytes += worker->byte_credits().used();
     stats.waiting += worker->credits().used();
   }

@@ -113,12 +113,14 @@ void Worker::run(std::promise<Result<void>>& started) {
 
 void Worker::loop() {
   bool more = true;
+  stages_ = StageClock(shared_.options.stage_clocks);
   while (!quit_.load(std::memory_order_acquire)) {
     if (more) {
       driver_->submit();
     } else {
       driver_->wait(output_.deadline_mono_ns);
     }
+    stages_.lap(Stage::wait);
     events_.clear();
     kept_.clear();
     events_.swap(later_);
@@ -126,16 +128,21 @@ void Worker::loop() {
     completions_.clear();
     driver_->reap(completions_);
     for (const io::Completion& completion : completions_) translate(completion);
+    stages_.lap(Stage::reap);
     const bool stop_taken_before = stop_taken_;
     collect_inbox();
     collect_mail();
     collect_resolved();
+    stages_.lap(Stage::inbox);
     const base::Now now = io::clock_now();
     shard_->step(now, events_, std::span(pushes_.data(), pushes_.size()), output_);
+    stages_.lap(Stage::step);
     for (const dispatch::Action& action : output_.actions) perform(action);
     for (const dispatch::Want& want : output_.wants) grant(want, now.mono_ns);
+    stages_.lap(Stage::perform);
     publish();
     deliver();
+    stages_.lap(Stage::deliver);
     // The shard is at rest; this worker is once its inbox, looked at after the stop was taken, held nothing more either.
     if (output_.at_rest && stop_taken_before && pushes_.empty()) at_rest_.store(true, std::memory_order_release);
     // Sleep only if nothing is known to wait: a full inbox batch, raised events, mail that waits for a look at the inbox, a
@@ -454,6 +461,8 @@ void Worker::publish() {
   published_.dead_tokens.set(counters.dead_tokens);
   published_.token_turns.set(counters.token_turns);
   published_.inbox_wakes.set(driver_->stats().wakes);
+  published_.io_enters.set(driver_->stats().enters);
+  for (std::size_t i = 0; i < kStages; ++i) published_.stage_cpu_ns[i].set(stages_.used_ns()[i]);
 }
 
 }  // namespace tocsin::engine

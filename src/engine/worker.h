@@ -24,6 +24,7 @@
 #include "dispatch/shard.h"
 #include "engine/credits.h"
 #include "engine/shared.h"
+#include "engine/stage_clock.h"
 #include "io/driver.h"
 #include "obs/metrics.h"
 
@@ -33,7 +34,9 @@ namespace tocsin::engine {
 struct PublishedCounters {
   obs::Counter ends[kEnds + 1];
   obs::Counter waiting, in_flight, attempts, possibly_doubled, connections_opened, connections_lost, dials_failed,
-      goaways, bytes_sent, bytes_received, writes, inbox_wakes, retries, pings, peers_dead, delayed, dead_tokens, token_turns;
+      goaways, bytes_sent, bytes_received, writes, inbox_wakes, retries, pings, peers_dead, delayed, dead_tokens, token_turns,
+      io_enters;
+  obs::Counter stage_cpu_ns[kStages];
 };
 
 // Tokens known to be dead, with the bytes that `tokens` looks at.
@@ -171,6 +174,7 @@ class Worker {
   std::unique_ptr<moodycamel::ProducerToken> outcome_token_;
   std::uint32_t templates_known_ = 0;
   std::uint32_t groups_known_ = 0;
+  StageClock stages_{false};
   std::thread thread_;
 };
 

@@ -43,6 +43,14 @@ class Histogram {
   // never beyond max(). 0 when empty.
   std::uint64_t percentile(double percent) const;
 
+  // Calls f(highest value of a bucket, how often) for every bucket that counted something, in ascending order.
+  template <class F>
+  void for_each(F f) const {
+    for (std::size_t i = 0; i < kBuckets; ++i) {
+      if (counts_[i] != 0) f(highest_of(i), counts_[i]);
+    }
+  }
+
   std::uint64_t count() const { return count_; }
   std::uint64_t min() const { return min_; }
   std::uint64_t max() const { return max_; }

@@ -45,6 +45,21 @@ std::map<End, std::size_t> count_ends(const std::vector<Outcome>& outcomes) {
 
 using Ends = std::map<End, std::size_t>;
 
+TEST(StageClocks, CountOnlyWhereTheyWereAskedFor) {
+  const auto server = serve(mock_options());
+  for (const bool on : {false, true}) {
+    EngineOptions options;
+    options.stage_clocks = on;
+    const Rig rig(options, credential_options(port_of(server->address())));
+    auto submitter = rig.engine->submitter().value();
+    take_all(submitter, rig.batch(0, 500));
+    EXPECT_EQ(count_ends(rig.collect(500)), (Ends{{End::accepted, 500}}));
+    const EngineStats stats = rig.engine->stats();
+    EXPECT_GT(stats.io_enters, 0u);
+    for (const std::uint64_t used_ns : stats.stage_cpu_ns) EXPECT_EQ(used_ns != 0, on);
+  }
+}
+
 TEST(Groups, WaitWhilePausedAndGoWhenResumedWhileOthersGo) {
   const auto server = serve(mock_options());
   EngineOptions options;

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <thread>
+
+#include <fmt/format.h>
+
+#include "base/hex.h"
+#include "base/prng.h"
+#include "cli/bench/load.h"
+#include "cli/bench/usage.h"
+#include "cli/signals.h"
+
+namespace tocsin::cli::bench {
+namespace {
+
+constexpr std::string_view kPart = "D7D3A0B4-53F1-4D8E-9B10-2E2A1E9D6A11";  // as long as a PushMagic
+constexpr std::int64_t kDeadlineNs = 3'600'000'000'000;
+// Far from the numbers of pushes: none of these tokens is sent to.
+constexpr std::uint64_t kDeadFirst = std::uint64_t{1} << 48;
+
+Result<std::string> read_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return Error{Code::io, "cannot read " + path};
+  return std::string{std::istreambuf_iterator<char>(file), {}};
+}
+
+// 32 bytes: the number, spread over the first 16; the rest is the same for all. No two numbers share a token.
+void write_token(std::uint64_t number, char* out) {
+  std::array<std::uint8_t, 16> bytes;
+  const std::uint64_t words[2] = {base::mix64(number), base::mix64(~number)};
+  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::uint8_t>(words[i / 8] >> (8 * (i % 8)));
+  base::hex_encode(bytes, out);
+}
+
+constexpr std::string_view kTokenRest = "b7e151628aed2a6abf7158809cf4f3c7";
+
+Result<void> load_dead_tokens(Engine& engine, CredentialHandle credential, const std::string& topic, std::uint64_t count) {
+  std::vector<std::array<char, 64>> texts(kDeadTokensPerCall);
+  std::vector<DeadToken> tokens(kDeadTokensPerCall);
+  for (auto& text : texts) std::copy(kTokenRest.begin(), kTokenRest.end(), text.begin() + 32);
+  const std::int64_t now_ms = wall_ns() / 1'000'000;
+  for (std::uint64_t done = 0; done < count;) {
+    const std::size_t some = static_cast<std::size_t>(std::min<std::uint64_t>(count - done, tokens.size()));
+    for (std::size_t i = 0; i < some; ++i) {
+      write_token(kDeadFirst + done + i, texts[i].data());
+      tokens[i] = {{texts[i].data(), texts[i].size()}, std::string_view(topic), now_ms};
+    }
+    for (;;) {
+      const Result<void> taken = engine.add_dead_tokens(credential, std::span(tokens.data(), some));
+      if (taken.ok()) break;
+      if (taken.error().code != Code::capacity) return taken.error();
+      if (interrupted()) return Error{Code::stopped, "interrupted"};
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));  // the shards still read earlier ones
+    }
+    done += some;
+  }
+  // The filter may forget a few in a million (token_table.h).
+  for (const std::int64_t end = mono_ns() + 60'000'000'000; engine.stats().dead_tokens < count - count / 1000;) {
+    if (interrupted()) return Error{Code::stopped, "interrupted"};
+    if (mono_ns() > end) {
+      return Error{Code::io, fmt::format("the filter took {} of {} dead tokens", engine.stats().dead_tokens, count)};
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return {};
+}
+
+Result<void> add_credential(const RunSpec& spec, const MockChild& mock, const std::string& directory, EngineSetup& out) {
+  CredentialOptions credential;
+  credential.host = mock.host();
+  credential.port = mock.port();
+  credential.connections_max = spec.connections;
+  credential.streams_max = spec.streams;
+  credential.span = spec.shards;
+  credential.tls_min = credential.tls_max = spec.tls;
+  const auto take = [&](const char* name, std::string& to) -> Result<void> {
+    Result<std::string> text = read_file(directory + certificates_of(spec) + "/" + name);
+    if (!text.ok()) return text.error();
+    to = *std::move(text);
+    return {};
+  };
+  Result<void> read = take("ca.pem", credential.ca_pem);
+  if (spec.auth == Auth::certificate) {
+    if (read.ok()) read = take("push.pem", credential.certificate_pem);
+    if (read.ok()) read = take("push.key", credential.key_pem);
+  } else {
+    if (read.ok()) read = take("provider.p8", credential.provider_key_p8);
+    credential.provider_key_id = mock.key_id();
+    credential.team_id = mock.team_id();
+  }
+  if (!read.ok()) return read.error();
+  const Result<CredentialHandle> added = out.engine->add_credential(credential);
+  if (!added.ok()) return added.error();
+  out.credential = *added;
+  return {};
+}
+
+// An MDM wake-up with its magic, or an alert of as many bytes as were asked for.
+Result<void> add_template(const RunSpec& spec, const MockChild& mock, EngineSetup& out) {
+  const bool mdm = sends_mdm(spec);
+  TemplateOptions options;
+  options.topic = out.topic = mdm ? mock.topic() : kAppTopic;
+  options.push_type = mdm ? PushType::mdm : PushType::alert;
+  options.form = PayloadForm::with_part;
+  options.coalesce = true;
+  std::string head = mdm ? R"({"mdm":"%PART%")" : R"({"aps":{"alert":"%PART%"})";
+  const std::size_t bytes = head.size() + 1 - kPartMark.size() + kPart.size();
+  constexpr std::string_view kPad = R"(,"pad":"")";
+  if (spec.payload_bytes >= bytes + kPad.size()) {
+    head += R"(,"pad":")" + std::string(spec.payload_bytes - bytes - kPad.size(), 'x') + "\"";
+  }
+  options.payload = head + "}";
+  const Result<TemplateHandle> added = out.engine->add_template(options);
+  if (!added.ok()) return added.error();
+  out.push_template = *added;
+  return {};
+}
+
+}  // namespace
+
+Result<EngineSetup> set_up_engine(const RunSpec& spec, const MockChild& mock, const std::string& directory, std::size_t pushes_max) {
+  EngineOptions options;
+  options.shards = spec.shards;
+  options.cpus = spec.engine_cpus;
+  // Places for what is inside and for outcomes not read yet.
+  options.pushes_max = std::clamp<std::size_t>(2 * pushes_max, 131'072, 64'000'000);
+  options.shard_queue_pushes_max = std::clamp<std::size_t>(pushes_max, 65'536, 64'000'000);
+  options.connections_max = std::max(1024u, spec.connections);
+  options.dials_max = 64;
+  // A filter that is full to the brim forgets some early, and shards' shares are not even to the last token.
+  options.dead_tokens_max = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(spec.dead_tokens * 5 / 4, 1'000'000, 64'000'000));
+  options.tls_crypto = spec.crypto;
+  options.stage_clocks = spec.stages;
+  options.seed = 1;
+  Result<std::unique_ptr<Engine>> engine = Engine::start(options);
+  if (!engine.ok()) return engine.error();
+  EngineSetup out;
+  out.engine = std::move(engine).value();
+  if (Result<void> added = add_credential(spec, mock, directory, out); !added.ok()) return added.error();
+  if (Result<void> added = add_template(spec, mock, out); !added.ok()) return added.error();
+  Result<void> dead = load_dead_tokens(*out.engine, out.credential, out.topic, spec.dead_tokens);
+  if (!dead.ok()) return dead.error();
+  return out;
+}
+
+PushMaker::PushMaker(const EngineSetup& setup) : tokens_(kBatch), pushes_(kBatch) {
+  for (std::size_t i = 0; i < kBatch; ++i) {
+    std::copy(kTokenRest.begin(), kTokenRest.end(), tokens_[i].begin() + 32);
+    pushes_[i].token = {tokens_[i].data(), tokens_[i].size()};
+    pushes_[i].part = kPart;
+    pushes_[i].template_handle = setup.push_template;
+    pushes_[i].credential = setup.credential;
+  }
+}
+
+std::span<const Push> PushMaker::make(std::uint64_t first, std::size_t count, std::int64_t wall_now_ns) {
+  for (std::size_t i = 0; i < count; ++i) {
+    write_token(first + i, tokens_[i].data());
+    pushes_[i].id = first + i;
+    pushes_[i].deadline_unix_ns = wall_now_ns + kDeadlineNs;
+  }
+  return {pushes_.data(), count};
+}
+
+}  // namespace tocsin::cli::bench

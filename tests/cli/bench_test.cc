@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+// The bench's judgement without a bench: conditions, sweeps, void results, the text of a distribution.
+#include <sstream>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "cli/bench/fail_if.h"
+#include "cli/bench/options.h"
+#include "cli/bench/profile_result.h"
+#include "cli/bench/results.h"
+
+namespace tocsin::cli::bench {
+namespace {
+
+RunResult good_run(double cpu_ns = 1000, double rate = 100'000) {
+  RunResult run;
+  run.seconds = 1;
+  run.pushes = static_cast<std::uint64_t>(rate);
+  run.pushes_per_second = rate;
+  run.client_cpu_ns = cpu_ns;
+  run.mock_cpu_ns = 500;
+  run.mock_busy = 0.5;
+  run.allocations = 0;
+  run.crypto = "none";
+  run.latency = std::make_unique<obs::Histogram>();
+  run.latency->record(1'000'000, 99);
+  run.latency->record(5'000'000);
+  run.submitted = run.ended = run.ends[static_cast<std::size_t>(End::accepted)] = 100;
+  run.mock.requests = run.mock.accepted = 100;
+  return run;
+}
+
+ProfileResult result_of(std::vector<double> cpu_ns) {
+  ProfileResult result;
+  result.profile = "validate";
+  for (const double ns : cpu_ns) result.runs.push_back(good_run(ns));
+  return result;
+}
+
+std::string why(RunResult run) {
+  judge(run);
+  std::string out;
+  for (const std::string& reason : run.void_because) out += reason + "\n";
+  return out;
+}
+
+TEST(BenchJudge, BelievesOneWhoseLedgerAgrees) { EXPECT_EQ(why(good_run()), ""); }
+
+TEST(BenchJudge, FindsEachReasonForAVoidRun) {
+  RunResult lost = good_run();
+  lost.submitted = 101;
+  EXPECT_NE(why(std::move(lost)).find("1 of 101 pushes had no outcome"), std::string::npos);
+
+  RunResult rejected = good_run();
+  rejected.ends[static_cast<std::size_t>(End::accepted)] = 99;
+  rejected.ends[static_cast<std::size_t>(End::rejected)] = 1;
+  rejected.first_failure = "rejected: 400 BadDeviceToken";
+  rejected.mock.accepted = 99;
+  rejected.mock.rejected = 1;
+  const std::string said = why(std::move(rejected));
+  EXPECT_NE(said.find("1 pushes were not accepted, first rejected: 400 BadDeviceToken"), std::string::npos) << said;
+  EXPECT_NE(said.find("99 accepted and 1 rejected"), std::string::npos) << said;
+
+  RunResult differs = good_run();
+  differs.mock.accepted = 98;
+  EXPECT_NE(why(std::move(differs)).find("98 accepted"), std::string::npos);
+
+  RunResult busy = good_run();
+  busy.mock_busy = 0.91;
+  EXPECT_NE(why(std::move(busy)).find("busy for 91 %"), std::string::npos);
+  RunResult nearly = good_run();
+  nearly.mock_busy = 0.9;
+  EXPECT_EQ(why(std::move(nearly)), "");
+}
+
+TEST(BenchJudge, ASpreadBeyondTheBoundVoidsTheProfile) {
+  ProfileResult near = result_of({1000, 1050, 1100});
+  EXPECT_TRUE(void_reasons(near).empty());
+  EXPECT_NEAR(spread_of(near), 100.0 / 1050, 1e-9);
+  EXPECT_TRUE(headline(near).at("valid").get<bool>());
+  ProfileResult far = result_of({1000, 1050, 1300});
+  ASSERT_EQ(void_reasons(far).size(), 1u);
+  EXPECT_NE(void_reasons(far)[0].find("28.6 %"), std::string::npos) << void_reasons(far)[0];
+  EXPECT_FALSE(headline(far).at("valid").get<bool>());
+  // At a fixed rate the rate says nothing; in closed loop it must agree as well.
+  ProfileResult open = result_of({1000, 1000});
+  open.runs[0].pushes_per_second = 50'000;
+  EXPECT_FALSE(void_reasons(open).empty());
+  for (RunResult& run : open.runs) run.spec.rate = 1000;
+  EXPECT_TRUE(void_reasons(open).empty());
+}
+
+TEST(BenchHeadline, HasTheFiguresThatScriptsRelyOn) {
+  ProfileResult result = result_of({900, 1000, 1200});
+  result.spread_max = 1;
+  result.ceiling = good_run();
+  const nlohmann::ordered_json line = headline(result);
+  for (const char* name : {"profile", "pushes_per_second", "client_cpu_ns_per_push", "mock_cpu_ns_per_push", "unattributed_cpu_share",
+                           "allocations_per_push", "p50_us", "p99_us", "p999_us", "not_started", "connections", "streams", "codec",
+                           "crypto", "valid"}) {
+    EXPECT_TRUE(line.contains(name)) << name;
+  }
+  EXPECT_EQ(line.at("client_cpu_ns_per_push").get<double>(), 1000);
+  EXPECT_EQ(line.at("mock_ceiling_pushes_per_second").get<double>(), 2'000'000);
+  EXPECT_FALSE(line.at("mock_bound").get<bool>());
+  EXPECT_NEAR(line.at("p50_us").get<double>(), 1000, 16);
+  EXPECT_EQ(line.at("max_us").get<double>(), 5000);
+  // A mock that could do less than 1.3 times what was measured is told as the bound that it is.
+  result.ceiling->mock_cpu_ns = 8000;
+  EXPECT_TRUE(headline(result).at("mock_bound").get<bool>());
+  // What was not measured is null, and no number.
+  for (RunResult& run : result.runs) run.allocations = -1;
+  EXPECT_TRUE(headline(result).at("allocations_per_push").is_null());
+  EXPECT_FALSE(text_summary(result).empty());
+}
+
+TEST(BenchFailIf, ComparesAFigureWithALimit) {
+  const std::vector<std::string> names = metric_names();
+  const nlohmann::ordered_json line{{"p999_us", 2000.0}, {"allocations_per_push", nullptr}};
+  for (const auto& [text, expected] : {std::pair{"p999_us>2000", false}, {"p999_us>=2000", true}, {" p999_us < 2000.5 ", true},
+                                       {"p999_us<=1999", false}, {"p999_us==2e3", true}, {"p999_us!=2000", false}}) {
+    const auto parsed = parse_fail_if(text, names);
+    ASSERT_TRUE(parsed.ok()) << text << ": " << parsed.error().message;
+    EXPECT_EQ(holds(*parsed, line), expected) << text;
+  }
+  // A limit on what was not measured is not kept.
+  EXPECT_TRUE(holds(parse_fail_if("allocations_per_push>0", names).value(), line));
+}
+
+TEST(BenchFailIf, SaysWhereItIsWrong) {
+  const std::vector<std::string> names = metric_names();
+  for (const auto& [text, expected] : {std::pair{"", "column 1: a figure's name"}, {"latency>3", "column 1: there is no figure 'latency'"},
+                                       {"p999_us 3", "column 9: one of <"}, {"p999_us>", "column 9: a number"},
+                                       {"p999_us>>3", "column 9: a number"}, {"p999_us>3us", "column 10: nothing"}}) {
+    const auto parsed = parse_fail_if(text, names);
+    ASSERT_FALSE(parsed.ok()) << text;
+    EXPECT_NE(parsed.error().message.find(expected), std::string::npos) << text << ": " << parsed.error().message;
+  }
+}
+
+TEST(BenchSweep, NamesADimensionAndItsValues) {
+  const auto sweep = parse_sweep("connections=1,4,64");
+  ASSERT_TRUE(sweep.ok());
+  EXPECT_EQ(sweep->name, "connections");
+  EXPECT_EQ(sweep->values, (std::vector<std::string>{"1", "4", "64"}));
+  for (const char* text : {"streams=1", "shards=2", "payload=0,4096", "delay=0,50ms", "auth=cert,token", "tls=1.2,1.3"}) {
+    EXPECT_TRUE(parse_sweep(text).ok()) << text;
+  }
+  for (const char* text : {"connections", "connections=", "connections=1,,2", "connections=0", "colour=red", "tls=1.1", "auth=none",
+                           "payload=5000", "delay=fast"}) {
+    EXPECT_FALSE(parse_sweep(text).ok()) << text;
+  }
+  RunSpec spec;
+  ASSERT_TRUE(set_dimension(spec, "auth", "token").ok());
+  ASSERT_TRUE(set_dimension(spec, "tls", "1.2").ok());
+  EXPECT_EQ(spec.auth, Auth::token);
+  EXPECT_EQ(spec.tls, 12u);
+}
+
+TEST(BenchHgrm, IsADistributionThatEndsAtItsMaximum) {
+  obs::Histogram latency;
+  for (std::uint64_t i = 1; i <= 100'000; ++i) latency.record(i * 1000);
+  std::istringstream text(hgrm_text(latency));
+  std::string line;
+  std::getline(text, line);
+  EXPECT_EQ(line, "       Value     Percentile TotalCount 1/(1-Percentile)");
+  std::getline(text, line);
+  EXPECT_EQ(line, "");
+  double last_value = -1, last_share = -1, share = 0;
+  std::size_t rows = 0;
+  while (std::getline(text, line) && line[0] != '#') {
+    std::istringstream row(line);
+    double value = 0;
+    std::uint64_t count = 0;
+    row >> value >> share >> count;
+    ASSERT_FALSE(row.fail()) << line;
+    EXPECT_GE(value, last_value);
+    EXPECT_GT(share, last_share);
+    EXPECT_NEAR(static_cast<double>(count), share * 100'000, 1);
+    EXPECT_LE(share * 100'000, value * 1.001);  // values are 1 to 100,000 us: none may be told smaller than it was
+    last_value = value;
+    last_share = share;
+    ++rows;
+  }
+  EXPECT_GT(rows, 30u);
+  EXPECT_EQ(share, 1.0);
+  EXPECT_EQ(last_value, 100'000.0);
+  EXPECT_EQ(line.substr(0, 6), "#[Mean");
+  EXPECT_NE(hgrm_text(obs::Histogram{}).find("#[Max     =        0.000, Total count    =            0]"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace tocsin::cli::bench

@@ -17,7 +17,7 @@ SANITIZER_OPTIONS = {
 # What is built how, and which suites of it run. None: all suites. `must`: suites that may not be empty.
 BUILDS = {
     "release": dict(setup=["--buildtype=release"], env={}, suites=None, timeout_factor=1,
-                    must=["pure", "unit", "threads", "fuzz-replay", "lint", "integration", "sim"]),
+                    must=["pure", "unit", "threads", "fuzz-replay", "lint", "integration", "sim", "bench-smoke"]),
     "asan": dict(setup=["-Db_sanitize=address,undefined", "-Doptimization=1", "-Ddebug=true",
                         "-Dcpp_args=-g1 -fno-omit-frame-pointer", "-Db_lundef=false"],
                  env={}, suites=["pure", "unit", "fuzz-replay", "integration"], timeout_factor=4,

@@ -53,6 +53,7 @@ struct MockSettings {
   std::uint32_t per_token_rate = 0;
   std::uint32_t throttle = 0;
   std::string ledger;
+  std::string connection_log;
   std::string drain = "2s";
   std::string log_format = "text";
   std::string log_level = "info";
@@ -178,6 +179,14 @@ int finish(const MockSettings& settings, const mockd::Server& server) {
     totals = ledger.totals();
     if (!settings.ledger.empty()) written = mockd::write_ledger(ledger, settings.ledger);
   });
+  if (!settings.connection_log.empty() && written.ok()) {
+    std::vector<mockd::ConnectionEnd> ends;
+    if (const std::uint64_t lost = server.ends(ends); lost != 0) {
+      log::write(LogLevel::warning, "connection_log",
+                 "only the first " + std::to_string(ends.size()) + " connections that ended were kept, " + std::to_string(lost) + " more are not in the file");
+    }
+    written = mockd::write_connections(ends, settings.connection_log);
+  }
   const mock::ScriptCounts counts = server.faults();
   const mock::ScriptCounts* faults = settings.script.empty() ? nullptr : &counts;
   if (settings.json) std::cout << mockd::totals_json(totals, faults) << std::endl;
@@ -280,6 +289,8 @@ void add_running_options(CLI::App& app, MockSettings& s) {
       ->check(CLI::Range(1u, 100'000u))->capture_default_str();
   app.add_option("--ledger", s.ledger,
                  "on exit, write one JSON line per token: token, accepted, rejected, apns_id; if doubled, its history");
+  app.add_option("--connection-log", s.connection_log,
+                 "on exit, write one JSON line per connection that ended: when, by whom, requests then without an answer");
   app.add_option("--drain", s.drain, "on SIGINT or SIGTERM, time for answers under way")->capture_default_str();
   app.add_option("--log-format", s.log_format, "text or json, on standard error")->capture_default_str();
   app.add_option("--log-level", s.log_level, "debug, info, warning or error")->capture_default_str();

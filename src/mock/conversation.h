@@ -112,6 +112,10 @@ class Conversation {
   // The connection is half open: its bytes go nowhere, nothing comes from it, and no end is told.
   bool vanished() const { return vanished_; }
 
+  // It ends by its own GOAWAY, after the last answer; by the client's, with nothing under way.
+  bool leaving() const { return leaving_; }
+  bool finished() const { return session_ && session_->finished(); }
+
   // The client broke HTTP/2's rules; what it did is in why(). Our own client never may.
   bool broken() const { return broken_; }
   std::string_view why() const { return why_; }

@@ -95,7 +95,7 @@ void Conversation::decide(const h2::ServerRequest& request, const Verdict& verdi
   const Action* action = verdict.action;
   Reply& reply = service_.reply_;
   if (action == nullptr || takes(*action)) {
-    service_.gateway_.handle(peer_, request, now, reply);
+    service_.gateway_.handle(peer_, request, now, reply, action != nullptr);
   } else if (action->fault == Fault::no_answer) {
     return;
   } else if (action->fault == Fault::reset) {

@@ -272,7 +272,7 @@ Gateway::Gateway(std::shared_ptr<const GatewayConfig> config, std::uint64_t work
 
 Gateway::~Gateway() = default;
 
-void Gateway::handle(Peer& peer, const h2::ServerRequest& request, base::Now now, Reply& out) {
+void Gateway::handle(Peer& peer, const h2::ServerRequest& request, base::Now now, Reply& out, bool answer_lost) {
   Scratch& scratch = *scratch_;
   const GatewayConfig& config = *config_;
   const Fields fields = read_fields(request.fields);
@@ -311,7 +311,7 @@ void Gateway::handle(Peer& peer, const h2::ServerRequest& request, base::Now now
       out.unique_id = true;
       out.unique_id_value = random_uuid(prng_);
     }
-    ledger_.accepted(scratch.token_view(), out.apns_id, unix_ms, peer.connection);
+    ledger_.accepted(scratch.token_view(), out.apns_id, unix_ms, peer.connection, answer_lost);
     if (config.observer) config.observer(peer, request, out);
     return;
   }

@@ -90,7 +90,8 @@ class Gateway {
   // apns-id, token, certificate and topic, push type, priority, expiration, collapse id, payload size, JSON, payload against push type, dead tokens;
   // last, reject_share. Apple's list has no reason for a payload that is no JSON object: it gets 400
   // "BadRequestPayload" and Reason::other. Without apns-push-type the topic says how the payload is judged.
-  void handle(Peer& peer, const h2::ServerRequest& request, base::Now now, Reply& out);
+  // `answer_lost`: the client will not get the whole answer; the ledger says so of what is accepted.
+  void handle(Peer& peer, const h2::ServerRequest& request, base::Now now, Reply& out, bool answer_lost = false);
 
   // Refuses a request without a look at it, and books that. Reason text "": an answer without a body.
   // A time of -1: none.

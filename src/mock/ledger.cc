@@ -143,7 +143,8 @@ Ledger::~Ledger() = default;
 Ledger::Ledger(Ledger&&) noexcept = default;
 Ledger& Ledger::operator=(Ledger&&) noexcept = default;
 
-void Ledger::accepted(base::ByteView token, const Uuid& apns_id, std::int64_t unix_ms, std::uint32_t connection) {
+void Ledger::accepted(base::ByteView token, const Uuid& apns_id, std::int64_t unix_ms, std::uint32_t connection,
+                      bool answer_lost) {
   TOCSIN_ASSERT(!token.empty());  // what names no token is never accepted
   LedgerTotals& sums = impl_->sums;
   LedgerEntry& entry = impl_->obtain(token).entry;
@@ -154,8 +155,9 @@ void Ledger::accepted(base::ByteView token, const Uuid& apns_id, std::int64_t un
     entry.first_apns_id = apns_id;
     entry.first_accepted_unix_ms = unix_ms;
     entry.first_connection = connection;
+    entry.first_answer_lost = answer_lost;
   } else {
-    impl_->keep(entry, {apns_id, unix_ms, connection});
+    impl_->keep(entry, {apns_id, unix_ms, connection, answer_lost});
     ++sums.doubled;
     if (entry.last_apns_id == apns_id) ++sums.doubled_same_id;
   }
@@ -185,7 +187,7 @@ std::vector<Acceptance> Ledger::history(const LedgerEntry& entry) const {
   std::vector<Acceptance> whole;
   if (entry.accepted == 0) return whole;
   for (std::uint32_t at = entry.further; at != 0; at = impl_->history[at - 1].before) whole.push_back(impl_->history[at - 1].acceptance);
-  whole.push_back({entry.first_apns_id, entry.first_accepted_unix_ms, entry.first_connection});
+  whole.push_back({entry.first_apns_id, entry.first_accepted_unix_ms, entry.first_connection, entry.first_answer_lost});
   std::reverse(whole.begin(), whole.end());
   return whole;
 }
@@ -238,6 +240,7 @@ void Ledger::merge(const Ledger& other) {
       whole.first_apns_id = all[k].apns_id;
       whole.first_accepted_unix_ms = all[k].unix_ms;
       whole.first_connection = all[k].connection;
+      whole.first_answer_lost = all[k].answer_lost;
     }
     if (ours.accepted == 0 && theirs.entry.accepted != 0) ++sums.tokens_accepted;
     if (first.accepted != 0) {

@@ -31,6 +31,7 @@ struct Acceptance {
   Uuid apns_id{};
   std::int64_t unix_ms = 0;
   std::uint32_t connection = 0;  // its ordinal; 0: not known
+  bool answer_lost = false;      // the script kept its whole answer from the client, its connection apart
 };
 
 struct LedgerEntry {
@@ -43,6 +44,7 @@ struct LedgerEntry {
   std::uint32_t first_connection = 0;
   std::uint32_t further = 0;       // the ledger's own: where the history beyond the first ends
   std::uint16_t last_status = 0;
+  bool first_answer_lost = false;
 };
 
 struct LedgerTotals {
@@ -64,7 +66,8 @@ class Ledger {
   Ledger(Ledger&&) noexcept;
   Ledger& operator=(Ledger&&) noexcept;
 
-  void accepted(base::ByteView token, const Uuid& apns_id, std::int64_t unix_ms, std::uint32_t connection = 0);
+  void accepted(base::ByteView token, const Uuid& apns_id, std::int64_t unix_ms, std::uint32_t connection = 0,
+                bool answer_lost = false);
   // `token` may be empty (a request that named none).
   void rejected(base::ByteView token, std::uint16_t status, Reason reason, std::int64_t unix_ms);
 

@@ -75,26 +75,51 @@ std::string entry_json(base::ByteView token, const mock::LedgerEntry& entry, con
   nlohmann::ordered_json& all = json["history"] = nlohmann::ordered_json::array();
   for (const mock::Acceptance& one : history) {
     all.push_back({{"apns_id", id_text(one.apns_id)}, {"unix_ms", one.unix_ms}, {"connection", one.connection}});
+    if (one.answer_lost) all.back()["answer_lost"] = true;
   }
   return json.dump();
 }
 
-Result<void> write_ledger(const mock::Ledger& ledger, const std::string& path) {
-  const auto failed = [&path](int error) {
-    return Error{Code::io, "cannot write the ledger to " + path + ": " + std::strerror(error)};
-  };
-  const std::string temporary = path + ".new";
+namespace {
+
+// A file that is whole or absent: written under another name first. Errors name `what`.
+class WholeFile {
+ public:
+  WholeFile(const char* what, const std::string& path)
+      : what_(what), path_(path), temporary_(path + ".new"), file_(std::fopen(temporary_.c_str(), "we")), error_(file_ ? 0 : errno) {}
+
+  std::string lines;
+  void spill_beyond(std::size_t bytes) {
+    if (lines.size() <= bytes) return;
+    if (error_ == 0 && std::fwrite(lines.data(), 1, lines.size(), file_.get()) != lines.size()) error_ = errno;
+    lines.clear();
+  }
+  Result<void> finish() {
+    spill_beyond(0);
+    if (error_ == 0 && std::fflush(file_.get()) != 0) error_ = errno;
+    file_.reset();
+    if (error_ == 0 && std::rename(temporary_.c_str(), path_.c_str()) != 0) error_ = errno;
+    if (error_ == 0) return {};
+    return Error{Code::io, std::string("cannot write ") + what_ + " to " + path_ + ": " + std::strerror(error_)};
+  }
+
+ private:
   struct Close {
     void operator()(std::FILE* file) const { std::fclose(file); }
   };
-  std::unique_ptr<std::FILE, Close> file(std::fopen(temporary.c_str(), "we"));
-  if (!file) return failed(errno);
-  std::string lines;
-  bool good = true;
-  const auto spill = [&] {
-    good = good && std::fwrite(lines.data(), 1, lines.size(), file.get()) == lines.size();
-    lines.clear();
-  };
+  const char* what_;
+  const std::string path_, temporary_;
+  std::unique_ptr<std::FILE, Close> file_;
+  int error_;
+};
+
+constexpr std::size_t kSpillBytes = 1u << 20;
+
+}  // namespace
+
+Result<void> write_ledger(const mock::Ledger& ledger, const std::string& path) {
+  WholeFile file("the ledger", path);
+  std::string& lines = file.lines;
   ledger.for_each([&](base::ByteView token, const mock::LedgerEntry& entry) {
     lines.append(R"({"token":")").append(token_text(token));
     lines.append(R"(","accepted":)").append(std::to_string(entry.accepted));
@@ -104,19 +129,28 @@ Result<void> write_ledger(const mock::Ledger& ledger, const std::string& path) {
       const char* before = R"(,"history":[)";
       for (const mock::Acceptance& one : ledger.history(entry)) {
         lines.append(before).append(R"({"apns_id":")").append(id_text(one.apns_id)).append(R"(","unix_ms":)");
-        lines.append(std::to_string(one.unix_ms)).append(R"(,"connection":)").append(std::to_string(one.connection)).append("}");
+        lines.append(std::to_string(one.unix_ms)).append(R"(,"connection":)").append(std::to_string(one.connection));
+        lines.append(one.answer_lost ? R"(,"answer_lost":true})" : "}");
         before = ",";
       }
       lines.append("]");
     }
     lines.append("}\n");
-    if (lines.size() > (1u << 20)) spill();
+    file.spill_beyond(kSpillBytes);
   });
-  spill();
-  if (!good || std::fflush(file.get()) != 0) return failed(errno);
-  file.reset();
-  if (std::rename(temporary.c_str(), path.c_str()) != 0) return failed(errno);
-  return {};
+  return file.finish();
+}
+
+Result<void> write_connections(const std::vector<ConnectionEnd>& ends, const std::string& path) {
+  WholeFile file("the connections", path);
+  for (const ConnectionEnd& end : ends) {
+    const nlohmann::ordered_json line{{"connection", end.connection},         {"by", ended_by_word(end.by)},
+                                      {"opened_unix_ms", end.opened_unix_ms}, {"ended_unix_ms", end.ended_unix_ms},
+                                      {"streams_open", end.streams_open}};
+    file.lines.append(line.dump()).append("\n");
+    file.spill_beyond(kSpillBytes);
+  }
+  return file.finish();
 }
 
 }  // namespace tocsin::mockd

@@ -203,6 +203,13 @@ std::vector<mock::Acceptance> Server::history(base::ByteView token) const {
   return all;
 }
 
+std::uint64_t Server::ends(std::vector<ConnectionEnd>& out) const {
+  std::uint64_t lost = 0;
+  for (const auto& worker : shared_.workers) lost += worker->ends().all(out);
+  std::stable_sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.ended_unix_ms < b.ended_unix_ms; });
+  return lost;
+}
+
 std::uint64_t Server::requests() const {
   std::uint64_t sum = 0;
   for (const auto& worker : shared_.workers) sum += worker->counts().requests.get();

@@ -50,6 +50,9 @@ class Server {
   // Every acceptance of a token, oldest first.
   std::vector<mock::Acceptance> history(base::ByteView token) const;
 
+  // Connections that ended, by time; how many more there were than are kept.
+  std::uint64_t ends(std::vector<ConnectionEnd>& out) const;
+
   // How often each fault of the script was done, by all workers.
   mock::ScriptCounts faults() const;
   std::string metrics_text() const;

@@ -190,7 +190,9 @@ void Worker::on_completion(const io::Completion& completion, base::Now now) {
   switch (completion.kind) {
     case io::CompletionKind::received: return on_received(handle, *c, completion.bytes, now);
     case io::CompletionKind::sent: return on_sent(handle, *c, completion.result, now);
-    case io::CompletionKind::peer_closed: return close(handle, *c);
+    case io::CompletionKind::peer_closed:
+      note_end(*c, EndedBy::client);
+      return close(handle, *c);
     default: return;
   }
 }
@@ -241,6 +243,7 @@ void Worker::adopt(int fd, base::Now now) {
   Connection& c = connections_[handle];
   c.channel = *std::move(channel);
   c.faults = faults;
+  c.opened_unix_ms = now.wall_ns / base::kMillisecond;
   if (faults.accept == mock::AcceptFault::hang) {
     hang(c);
     driver_->adopt(handle.value, fd);
@@ -287,6 +290,7 @@ void Worker::sweep(base::Now now) {
       counts_.handshake_timeouts.add(1);
       log_bounded(now, "handshake_timeout", "a client did not finish its TLS handshake in time");
     }
+    note_end(c, draining_ ? EndedBy::stop : EndedBy::timeout);
     close(handle, c);
   });
 }
@@ -297,7 +301,10 @@ void Worker::start_draining(base::Now now) {
   if (listener_) driver_->close(listener_.value);
   connections_.for_each([&](base::Handle handle, Connection& c) {
     if (handle == listener_) return;
-    if (c.stage == Stage::handshaking || c.stage == Stage::hanging) return close(handle, c);
+    if (c.stage == Stage::handshaking || c.stage == Stage::hanging) {
+      note_end(c, EndedBy::stop);
+      return close(handle, c);
+    }
     if (c.stage != Stage::open) return;
     c.conversation->drain();
     mark_dirty(handle, c);
@@ -337,6 +344,18 @@ void Worker::log_bounded(base::Now now, std::string_view event, const std::strin
   if (++log_window_lines_ <= kLogLinesPerSecond) log(LogLevel::warning, event, text);
 }
 
+void Worker::note_end(Connection& c, EndedBy by) {
+  if (c.ended) return;
+  c.ended = true;
+  ConnectionEnd end;
+  end.connection = c.faults.connection;
+  end.streams_open = c.conversation != nullptr ? c.conversation->open_streams() : 0;
+  end.opened_unix_ms = c.opened_unix_ms;
+  end.ended_unix_ms = io::clock_now().wall_ns / base::kMillisecond;
+  end.by = by;
+  ends_.add(end);
+}
+
 void Worker::end(base::Handle handle, Connection& c) {
   c.stage = Stage::ending;
   mark_dirty(handle, c);
@@ -349,7 +368,10 @@ void Worker::close(base::Handle handle, Connection& c, bool reset) {
 
 void Worker::on_sent(base::Handle handle, Connection& c, std::int64_t result, base::Now now) {
   c.sending = false;
-  if (result < 0) return close(handle, c);
+  if (result < 0) {
+    note_end(c, EndedBy::client);
+    return close(handle, c);
+  }
   counts_.bytes_sent.add(static_cast<std::uint64_t>(result));
   c.flying.consume(static_cast<std::size_t>(result));
   const mock::Pace pace = c.conversation != nullptr ? c.conversation->pace() : c.faults.slow;

@@ -21,6 +21,7 @@
 #include "base/slab.h"
 #include "io/driver.h"
 #include "mock/conversation.h"
+#include "mockd/connection_log.h"
 #include "mockd/options.h"
 #include "obs/histogram.h"
 #include "obs/metrics.h"
@@ -70,6 +71,8 @@ struct Connection {
   bool sending = false;
   bool dirty = false;  // stands in dirty_
   bool half_close = false;  // ends by FIN alone, without close_notify
+  bool ended = false;       // stands in the connection log
+  std::int64_t opened_unix_ms = 0;
 };
 
 class Worker {
@@ -91,6 +94,7 @@ class Worker {
   void with_ledger(const std::function<void(const mock::Ledger&)>& f) const;
   obs::Histogram batches() const;
   mock::ScriptCounts faults() const;
+  const ConnectionLog& ends() const { return ends_; }
 
  private:
   Result<io::Address> open(const std::optional<io::Address>& listen);
@@ -118,6 +122,7 @@ class Worker {
   void flush_dirty(base::Now now);
   void flush(base::Handle handle, Connection& c, base::Now now);
   void send(base::Handle handle, Connection& c);
+  void note_end(Connection& c, EndedBy by);  // the first word counts
   void end(base::Handle handle, Connection& c);    // after what waits was written
   void close(base::Handle handle, Connection& c, bool reset = false);  // now
   void sweep(base::Now now);
@@ -144,6 +149,7 @@ class Worker {
   mutable std::mutex ledger_mutex_;
   mock::Service service_;
   obs::Histogram batches_;
+  ConnectionLog ends_;
 
   // The worker thread's own. The driver is declared last, so that it lets go of buffers first.
   base::Slab<Connection> connections_;

@@ -37,6 +37,7 @@ bool Worker::spoil_handshake(base::Handle handle, Connection& c, base::ByteView 
   if (c.faults.tls == mock::TlsFault::alert) {
     c.filling.append(std::as_bytes(std::span(kHandshakeFailure)));
     c.half_close = true;  // no TLS to close
+    note_end(c, EndedBy::script);
     end(handle, c);
     return true;
   }
@@ -55,9 +56,14 @@ bool Worker::spoil_handshake(base::Handle handle, Connection& c, base::ByteView 
 // What the conversation wants of its connection now that it has said its last.
 void Worker::obey_ending(base::Handle handle, Connection& c) {
   using Ending = mock::Conversation::Ending;
+  if (!c.conversation->vanished() && c.conversation->ending() == Ending::none) return;
+  const mock::Conversation& said = *c.conversation;
+  const bool idle = said.ending() == Ending::close && !said.vanished() && said.open_streams() == 0;
+  note_end(c, said.broken() ? EndedBy::protocol_error
+              : idle && said.finished() ? EndedBy::client
+              : idle && said.leaving() ? EndedBy::goaway : EndedBy::script);
   if (c.conversation->vanished()) return hang(c);
   switch (c.conversation->ending()) {
-    case Ending::none: return;
     case Ending::reset: return close(handle, c, true);
     case Ending::half_close: c.half_close = true; break;
     case Ending::alert:
@@ -65,6 +71,7 @@ void Worker::obey_ending(base::Handle handle, Connection& c) {
       plain_.clear();
       (void)c.channel->receive(std::as_bytes(std::span(kForgedRecord)), plain_, c.filling);
       break;
+    case Ending::none:
     case Ending::close: break;
   }
   c.stage = Stage::ending;

@@ -30,10 +30,13 @@ void Worker::on_received(base::Handle handle, Connection& c, base::ByteView byte
   mark_dirty(handle, c);
   if (state == tls::State::failed) return on_tls_failed(handle, c, now);
   if (c.stage == Stage::handshaking && state != tls::State::handshaking && !on_handshake_done(handle, c, now)) {
+    note_end(c, EndedBy::protocol_error);
     return end(handle, c);
   }
   if (!plain_.empty()) read_requests(handle, c, now);
-  if (state == tls::State::closed) end(handle, c);
+  if (state != tls::State::closed) return;
+  note_end(c, EndedBy::client);
+  end(handle, c);
 }
 
 bool Worker::on_handshake_done(base::Handle handle, Connection& c, base::Now now) {
@@ -55,6 +58,7 @@ void Worker::on_tls_failed(base::Handle handle, Connection& c, base::Now now) {
   if (c.stage == Stage::handshaking) counts_.handshakes_failed.add(1);
   else counts_.protocol_errors.add(1);
   log_bounded(now, c.stage == Stage::handshaking ? "handshake_failed" : "tls_failed", c.channel->failure().text);
+  note_end(c, EndedBy::tls);
   end(handle, c);  // the alert still goes out
 }
 
@@ -65,6 +69,7 @@ void Worker::read_requests(base::Handle handle, Connection& c, base::Now now) {
   if (!conversation.broken()) return;
   counts_.protocol_errors.add(1);
   log_bounded(now, "protocol_error", std::string(conversation.why()));
+  note_end(c, EndedBy::protocol_error);
   end(handle, c);  // its GOAWAY still goes out
 }
 

@@ -191,18 +191,18 @@ TEST(Ledger, KeepsEachAcceptanceOfADoubledToken) {
   const auto describe = [](const std::vector<Acceptance>& history) {
     std::string text;
     for (const Acceptance& one : history) {
-      text += std::to_string(one.apns_id[0]) + "@" + std::to_string(one.unix_ms) + "#" + std::to_string(one.connection) + " ";
+      text += std::to_string(one.apns_id[0]) + "@" + std::to_string(one.unix_ms) + "#" + std::to_string(one.connection) + (one.answer_lost ? "! " : " ");
     }
     return text;
   };
   Ledger one;
-  one.accepted(token(1), Uuid{1}, 100, 1);
+  one.accepted(token(1), Uuid{1}, 100, 1, true);
   one.accepted(token(2), Uuid{2}, 110, 1);
   one.rejected(token(1), 429, Reason::too_many_requests, 120);
   one.accepted(token(1), Uuid{1}, 130, 3);
-  one.accepted(token(1), Uuid{9}, 140, 4);
+  one.accepted(token(1), Uuid{9}, 140, 4, true);
   one.rejected(token(3), 410, Reason::unregistered, 150);
-  EXPECT_EQ(describe(one.history(*one.find(token(1)))), "1@100#1 1@130#3 9@140#4 ");
+  EXPECT_EQ(describe(one.history(*one.find(token(1)))), "1@100#1! 1@130#3 9@140#4! ");
   EXPECT_EQ(describe(one.history(*one.find(token(2)))), "2@110#1 ");
   EXPECT_EQ(describe(one.history(*one.find(token(3)))), "");
   Ledger two;
@@ -212,7 +212,7 @@ TEST(Ledger, KeepsEachAcceptanceOfADoubledToken) {
   Ledger whole;
   whole.merge(one);
   whole.merge(two);
-  EXPECT_EQ(describe(whole.history(*whole.find(token(1)))), "1@90#2 1@100#1 1@130#3 1@135#2 9@140#4 ");
+  EXPECT_EQ(describe(whole.history(*whole.find(token(1)))), "1@90#2 1@100#1! 1@130#3 1@135#2 9@140#4! ");
   EXPECT_EQ(describe(whole.history(*whole.find(token(2)))), "2@110#1 ");
   EXPECT_EQ(describe(whole.history(*whole.find(token(3)))), "3@160#2 ");
   EXPECT_EQ(whole.find(token(1))->accepted, 5u);

@@ -189,10 +189,11 @@ TEST(MockDaemonFaults, OfTheConnectionUnderWay) {
     const char* action;
     End end;
     tls::State state;
+    EndedBy by = EndedBy::script;
   };
   for (const Row& row : {Row{"close", End::fin, tls::State::closed}, Row{"half-close", End::fin, tls::State::open},
                          Row{"tcp-reset", End::rst, tls::State::open}, Row{"tls alert", End::fin, tls::State::failed},
-                         Row{"vanish", End::silence, tls::State::open}, Row{"no-answer", End::silence, tls::State::open}}) {
+                         Row{"vanish", End::silence, tls::State::open}, Row{"no-answer", End::silence, tls::State::open, EndedBy::stop}}) {
     SCOPED_TRACE(row.action);
     const auto server = serve(options_with(std::string("when request 2 -> ") + row.action));
     Guest guest(server->address(), row.end == End::silence ? 300 : 10'000);
@@ -204,7 +205,21 @@ TEST(MockDaemonFaults, OfTheConnectionUnderWay) {
     EXPECT_EQ(server->totals().accepted, 1u);
     Guest second(server->address());
     EXPECT_EQ(second.push(3), 200u);
+    std::vector<ConnectionEnd> ends;
+    EXPECT_EQ(server->ends(ends), 0u);
+    EXPECT_EQ(ends.size(), row.by == EndedBy::stop ? 0u : 1u) << "what lives has no end";
     server->stop(0);
+    ends.clear();
+    EXPECT_EQ(server->ends(ends), 0u);
+    ASSERT_EQ(ends.size(), 2u);
+    const ConnectionEnd& first = ends[ends[0].connection == 1 ? 0 : 1];
+    EXPECT_EQ(ended_by_word(first.by), ended_by_word(row.by));
+    EXPECT_EQ(first.streams_open, 1u);
+    EXPECT_GT(first.opened_unix_ms, 0);
+    EXPECT_GE(first.ended_unix_ms, first.opened_unix_ms);
+    const ConnectionEnd& other = ends[ends[0].connection == 1 ? 1 : 0];
+    EXPECT_EQ(other.connection, 2u);
+    EXPECT_EQ(other.streams_open, 0u);
   }
 }
 
@@ -276,6 +291,8 @@ TEST(MockDaemonFaults, TheLedgerTellsEveryDoubledPush) {
   EXPECT_EQ(json["accepted"], 2);
   ASSERT_EQ(json["history"].size(), 2u);
   EXPECT_EQ(json["history"][1]["connection"], 2);
+  EXPECT_EQ(json["history"][0]["answer_lost"], true);
+  EXPECT_FALSE(json["history"][1].contains("answer_lost"));
   EXPECT_EQ(json["history"][1]["apns_id"], json["apns_id"]);
   const mock::ScriptCounts counts = server->faults();
   EXPECT_EQ(nlohmann::json::parse(totals_json(server->totals(), &counts))["faults"]["tcp-reset"], 1);

@@ -391,6 +391,10 @@ TEST(MockDaemon, StopSaysGoawayAndGivesAnswersUnderWay) {
   EXPECT_TRUE(idle.goaway_seen());
   EXPECT_TRUE(idle.ended());
   EXPECT_EQ(server->totals().accepted, 50u);  // readable afterwards
+  std::vector<ConnectionEnd> ends;
+  server->ends(ends);
+  ASSERT_EQ(ends.size(), 2u);
+  for (const ConnectionEnd& end : ends) EXPECT_EQ(ended_by_word(end.by), "goaway");
 }
 
 TEST(MockDaemon, StopIsBoundedWhenAnswersWouldTakeLonger) {
@@ -495,6 +499,15 @@ TEST(MockDaemon, LedgerFileHasALinePerToken) {
   server->with_ledger([&](const mock::Ledger& ledger) { written = write_ledger(ledger, "/no/such/place"); });
   ASSERT_FALSE(written.ok());
   EXPECT_NE(written.error().message.find("/no/such/place"), std::string::npos);
+
+  ASSERT_TRUE(write_connections({{3, 7, 1000, 2000, EndedBy::tls}}, path).ok());
+  std::ifstream connections(path);
+  std::string line;
+  std::getline(connections, line);
+  EXPECT_EQ(line, R"({"connection":3,"by":"tls","opened_unix_ms":1000,"ended_unix_ms":2000,"streams_open":7})");
+  written = write_connections({}, "/no/such/place");
+  ASSERT_FALSE(written.ok());
+  EXPECT_EQ(written.error().message.rfind("cannot write the connections to /no/such/place: ", 0), 0u) << written.error().message;
 }
 
 // Independent clients.

@@ -221,6 +221,22 @@ TEST(OutcomeFiles, AreScannedUpToWhatACrashLeft) {
   EXPECT_NE(error(facts).find("the line at byte 0"), std::string::npos);
 }
 
+TEST(OutcomeFiles, OfEverySessionCount) {
+  std::string text;
+  JournalFacts facts;
+  facts.sessions = {{0, false, 55}};
+  for (std::uint64_t line = 1; line <= 50; ++line) text += outcome_text(line, End::accepted);
+  facts.sessions.push_back({text.size(), false, 100});
+  for (std::uint64_t line = 60; line <= 90; ++line) text += outcome_text(line, End::accepted);
+  const TempFile file(text);
+  RunHistory history(Policy::at_most_once);
+  ASSERT_TRUE(scan_outcomes(file.path, facts, history).ok());
+  for (std::uint64_t line = 1; line <= 101; ++line) {
+    const bool done = line <= 50 || (line >= 60 && line <= 90);
+    EXPECT_EQ(history.fate(line, false), done ? Fate::done : line <= 100 ? Fate::doubtful : Fate::fresh) << line;
+  }
+}
+
 TEST(RejectFiles, AreReadBack) {
   std::string text;
   append_reject({7, "token", "token is missing", "x"}, text);

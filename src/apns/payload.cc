@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The checks that need JSON: payloads, parts and templates.
+#include <cstring>
 #include <string>
 
 #include <simdjson.h>
@@ -271,6 +272,35 @@ PayloadHalves split_payload(std::string_view payload) {
   const std::size_t at = payload.find(kPartMark);
   TOCSIN_ASSERT(at != std::string_view::npos);
   return {std::string(payload.substr(0, at)), std::string(payload.substr(at + kPartMark.size()))};
+}
+
+namespace {
+
+// Not 0 if one of eight bytes cannot go into a JSON string as it is: the test for a zero byte (the lowest one is told
+// rightly), of the differences to each of the three, and of borrows below 0x20. A byte of 0x80 and up has its own high bit.
+std::uint64_t odd_bytes(std::uint64_t word) {
+  constexpr std::uint64_t kOnes = 0x0101010101010101;
+  const auto zero = [](std::uint64_t x) { return (x - kOnes) & ~x; };
+  const std::uint64_t odd = word | (word - kOnes * 0x20) | zero(word ^ kOnes * 0x22) | zero(word ^ kOnes * 0x5c) | zero(word ^ kOnes * 0x7f);
+  return odd & kOnes << 7;
+}
+
+}  // namespace
+
+bool plain_json_text(std::string_view text) {
+  std::uint64_t odd = 0, word = 0;
+  const char* const end = text.data() + text.size();
+  if (text.size() < 8) {
+    word = 0x2020202020202020;
+    for (const char c : text) word = word << 8 | static_cast<unsigned char>(c);
+    return odd_bytes(word) == 0;
+  }
+  for (const char* at = text.data(); end - at >= 8; at += 8) {
+    std::memcpy(&word, at, 8);
+    odd |= odd_bytes(word);
+  }
+  std::memcpy(&word, end - 8, 8);  // what is left, and some of what was seen
+  return (odd | odd_bytes(word)) == 0;
 }
 
 bool append_json_escaped(std::string_view part, std::string& out) {

@@ -74,6 +74,7 @@ struct GroupEntry {
 
 // The shard of a device: the same for a push, for what is known of its token, and for ever.
 inline std::uint32_t route(const CredentialEntry& credential, base::ByteView token, std::size_t shards) {
+  if (credential.span == 1) return static_cast<std::uint32_t>(credential.home % shards);
   std::uint64_t hash = 0;
   for (std::size_t i = 0; i < token.size(); i += 8) {
     std::uint64_t word = 0;

@@ -29,14 +29,6 @@ struct Wrong {
 
 Wrong wrong(Code code, std::string message) { return {code, std::move(message)}; }
 
-// Text that goes into a JSON string as it is: printable ASCII without quote and backslash.
-bool plain_json_text(std::string_view text) {
-  for (const char c : text) {
-    if (c < 0x20 || c == '"' || c == '\\' || c == 0x7f) return false;  // bytes of 0x80 and up are negative here
-  }
-  return true;
-}
-
 }  // namespace
 
 struct Submitter::Impl {
@@ -175,7 +167,7 @@ Wrong Submitter::Impl::check(const Push& push, Place& place) {
   place.part_bytes = 0;
   if (options.form == PayloadForm::with_part) {
     const std::string_view part = push.part.view();
-    if (!part.empty() && part.size() <= kPartBytesMax && plain_json_text(part)) {
+    if (!part.empty() && part.size() <= kPartBytesMax && apns::plain_json_text(part)) {
       place.part_bytes = static_cast<std::uint16_t>(part.size());
     } else {
       if (const apns::Refusal refusal = apns::check_part(part)) return wrong(Code::invalid_argument, "part: " + refusal.text);

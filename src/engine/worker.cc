@@ -135,7 +135,7 @@ void Worker::loop() {
     collect_resolved();
     stages_.lap(Stage::inbox);
     const base::Now now = io::clock_now();
-    shard_->step(now, events_, std::span(pushes_.data(), pushes_.size()), output_);
+    shard_->step(now, events_, std::span(pushes_).first(push_count_), output_);
     stages_.lap(Stage::step);
     for (const dispatch::Action& action : output_.actions) perform(action);
     for (const dispatch::Want& want : output_.wants) grant(want, now.mono_ns);
@@ -144,22 +144,21 @@ void Worker::loop() {
     deliver();
     stages_.lap(Stage::deliver);
     // The shard is at rest; this worker is once its inbox, looked at after the stop was taken, held nothing more either.
-    if (output_.at_rest && stop_taken_before && pushes_.empty()) at_rest_.store(true, std::memory_order_release);
+    if (output_.at_rest && stop_taken_before && push_count_ == 0) at_rest_.store(true, std::memory_order_release);
     // Sleep only if nothing is known to wait: a full inbox batch, raised events, mail that waits for a look at the inbox, a
     // deadline that has come.
-    more = pushes_.size() == kInboxBatch || !later_.empty() || !cancels_.empty() || output_.deadline_mono_ns <= now.mono_ns ||
+    more = push_count_ == kInboxBatch || !later_.empty() || !cancels_.empty() || output_.deadline_mono_ns <= now.mono_ns ||
            (output_.at_rest && !at_rest());
   }
 }
 
 void Worker::collect_inbox() {
-  pushes_.resize(kInboxBatch);
-  pushes_.resize(inbox_.try_dequeue_bulk(*inbox_token_, pushes_.data(), kInboxBatch));
+  push_count_ = inbox_.try_dequeue_bulk(*inbox_token_, pushes_.data(), kInboxBatch);
 }
 
 // After the inbox: whatever a push names or was told before it was submitted has been posted by now.
 void Worker::collect_mail() {
-  if (!cancels_.empty() && pushes_.size() < kInboxBatch) {
+  if (!cancels_.empty() && push_count_ < kInboxBatch) {
     // What was submitted before them is in the shard after this step.
     for (const Mail& mail : cancels_) {
       add_later(mail.kind).ids = *mail.ids;

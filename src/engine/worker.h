@@ -168,7 +168,8 @@ class Worker {
   std::vector<Known> known_;             // by credential
   base::Prng prng_{0};                   // jitter of leases
   bool stop_taken_ = false;              // a stop reached the shard in an earlier step
-  std::vector<dispatch::PushRecord> pushes_;
+  std::vector<dispatch::PushRecord> pushes_;  // of one batch
+  std::size_t push_count_ = 0;
   std::vector<Slot> slots_;
   std::unique_ptr<moodycamel::ConsumerToken> inbox_token_;
   std::unique_ptr<moodycamel::ProducerToken> outcome_token_;

@@ -677,6 +677,19 @@ TEST(Parts, AnyPartGivesTheSamePartBack) {
   out.clear();
   EXPECT_TRUE(append_json_escaped(std::string("\"\\\n\r\t\0\x1f", 7), out));
   EXPECT_EQ(out, R"(\"\\\n\r\t\u0000\u001f)");
+  for (int byte = 0; byte < 256; ++byte) {
+    const bool plain = byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\';
+    for (std::size_t size = 1; size < 20; ++size) {
+      for (std::size_t at = 0; at < size; ++at) {
+        for (const char others : {' ', '~', '#', '!', ']'}) {
+          std::string text(size, others);
+          text[at] = static_cast<char>(byte);
+          ASSERT_EQ(plain_json_text(text), plain) << byte << " at " << at << " of " << size << " of " << others;
+        }
+      }
+    }
+  }
+  EXPECT_TRUE(plain_json_text(""));
   // Through the reader of answers, which unescapes: what went in comes out.
   base::Prng prng(3);
   for (int round = 0; round < 2000; ++round) {

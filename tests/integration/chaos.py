@@ -45,7 +45,6 @@ def scaled(script, devices):
             rule = f"when on connect and connection {next(spoilt)} -> {rule.split(' -> ')[1]}"
         else:
             rule = re.sub(r"^when every (\d+) ->", lambda m: f"when every {unused_prime(max(2, int(int(m[1]) * scale)), used)} ->", rule)
-            rule = re.sub(r"-> throttle \d+", "-> throttle 1", rule)  # it counts when it halves the streams
             rule = re.sub(r"^when for (\d+)ms every (\d+)s", lambda m: f"when for {max(SHORTEST_MS, int(m[1]) // TIMES)}ms "
                           f"every {int(m[2]) * 1000 // TIMES}ms", rule)
         rules.append(rule)
@@ -77,10 +76,10 @@ class Chaos(Case):
         self.assertEqual([name for name in sorted(campaign.wanted) if not result["faults"].get(name)], [])
         return campaign, result
 
-    def judged(self, campaign, outcomes=None, ledger=None, totals=None):
-        """What the judge says of the same campaign with a line changed by `outcomes` or `ledger` (None: left out)."""
+    def judged(self, campaign, outcomes=None, ledger=None, totals=None, connections=None):
+        """What the judge says of the same campaign with a line changed by `outcomes`, `ledger` or `connections` (None: left out)."""
         files = []
-        for name, path, change in (("outcomes", self.kept[0], outcomes), ("ledger", self.kept[1], ledger)):
+        for name, path, change in zip(("outcomes", "ledger", "connections"), self.kept, (outcomes, ledger, connections)):
             files.append(path)
             if change:
                 files[-1] = self.path(name + ".changed")
@@ -89,14 +88,15 @@ class Chaos(Case):
                         changed = change(json.loads(line))
                         if changed is not None:
                             after.write(json.dumps(changed, separators=(",", ":")) + "\n")
-        campaign.out, campaign.broken = files[0], []
+        campaign.out, campaign.connection_file, campaign.broken = files[0], files[2], []
         for kill in campaign.killed:
             kill.doubled = 0
         return campaign.judge(campaign.fleet, files[1], {**campaign.totals, **(totals or {})})
 
     def lies(self, campaign):
         """Each thing that did not happen must be called broken."""
-        self.kept = (shutil.copy(campaign.out, self.path("outcomes.kept")), shutil.copy(campaign.ledger_file, self.path("ledger.kept")))
+        self.kept = (shutil.copy(campaign.out, self.path("outcomes.kept")), shutil.copy(campaign.ledger_file, self.path("ledger.kept")),
+                     shutil.copy(campaign.connection_file, self.path("connections.kept")))
         with open(self.kept[0], encoding="utf-8") as outcomes:
             sure = next(o for o in map(json.loads, outcomes)
                         if o["outcome"] == "accepted" and "resumed" not in o and "possibly_doubled" not in o)
@@ -104,7 +104,7 @@ class Chaos(Case):
         only = lambda change: lambda record: change(record) if record["token"] == token else record  # noqa: E731
         with open(self.kept[1], encoding="utf-8") as ledger:
             entry = next(e for e in map(json.loads, ledger) if e["token"] == token)
-        twice = {**entry, "accepted": 2, "history": [{"apns_id": entry["apns_id"], "unix_ms": 1}, {"apns_id": entry["apns_id"], "unix_ms": 2}]}
+        twice = {**entry, "accepted": 2, "history": [{"apns_id": entry["apns_id"], "unix_ms": ms, "connection": 1} for ms in (1, 2)]}
         totals = campaign.totals
         more = {"doubled": totals["doubled"] + 1, "doubled_same_id": totals["doubled_same_id"] + 1}
 
@@ -124,6 +124,18 @@ class Chaos(Case):
             "one rejected that was accepted": {"outcomes": only(lambda o: {**o, "outcome": "rejected"})},
             "a fault that never came": {"totals": {"faults": {k: v for k, v in totals["faults"].items() if k != "vanish"}}},
         }
+        if campaign.policy == "at-least-once":
+            # What is truly doubled: as if its answer had been given and its connection had lived on, or ended later.
+            def answered(entry, **connection):
+                if entry["accepted"] > 1:
+                    entry["history"] = [{**{k: v for k, v in one.items() if k != "answer_lost"}, **connection} for one in entry["history"]]
+                return entry
+            lies["all doubled were answered, on a connection that never ended"] = {"ledger": lambda e: answered(e, connection=10 ** 6)}
+            lies["all doubled were answered, and no connection ended"] = {"ledger": answered, "connections": lambda c: None}
+            lies["all doubled were answered, and connections ended an hour later"] = {
+                "ledger": answered, "connections": lambda c: {**c, "ended_unix_ms": c["ended_unix_ms"] + 3_600_000}}
+            lies["all doubled were answered, and connections went in good order"] = {
+                "ledger": answered, "connections": lambda c: {**c, "by": "goaway"}}
         self.assertEqual(self.judged(campaign)["broken"], [])
         for name, lie in lies.items():
             with self.subTest(lie=name):

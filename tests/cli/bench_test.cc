@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // The bench's judgement without a bench: conditions, sweeps, void results, the text of a distribution.
+#include <cmath>
 #include <sstream>
+#include <stdexcept>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "cli/bench/chart.h"
+#include "cli/bench/comparison.h"
 #include "cli/bench/fail_if.h"
 #include "cli/bench/options.h"
 #include "cli/bench/profile_result.h"
+#include "cli/bench/report.h"
 #include "cli/bench/results.h"
 
 namespace tocsin::cli::bench {
@@ -188,6 +193,113 @@ TEST(BenchHgrm, IsADistributionThatEndsAtItsMaximum) {
   EXPECT_EQ(last_value, 100'000.0);
   EXPECT_EQ(line.substr(0, 6), "#[Mean");
   EXPECT_NE(hgrm_text(obs::Histogram{}).find("#[Max     =        0.000, Total count    =            0]"), std::string::npos);
+}
+
+nlohmann::ordered_json document_of(std::vector<double> cpu_ns, const char* kernel) {
+  ProfileResult result = result_of(std::move(cpu_ns));
+  result.spread_max = 10;
+  result.runs[0].series.push_back({0.1, 100'000, 1000, 2000, 5000});
+  result.ceiling = good_run();
+  result.staged = good_run();
+  result.staged->stage_cpu_ns[static_cast<std::size_t>(Stage::step)] = 700;
+  for (const double rate : {1e3, 1e4}) {
+    result.curve.push_back(good_run(500'000 / std::sqrt(rate), rate));
+    result.curve.back().spec.rate = rate;
+  }
+  result.sweeps.push_back({"connections", "64", good_run()});
+  return {{"environment", {{"kernel", kernel}, {"cpu", "<a> & \"b\""}, {"time", "now"}}}, {"profiles", {full_record(result)}}};
+}
+
+const Compared& figure_of(const Comparison& comparison, const std::string& metric) {
+  for (const Compared& figure : comparison.figures) {
+    if (figure.metric == metric) return figure;
+  }
+  throw std::out_of_range(metric);
+}
+
+TEST(BenchCompare, TellsADifferenceFromNoise) {
+  const auto before = document_of({1000, 1010, 990, 1005, 995}, "one");
+  // Half the cost, beyond any doubt; and the same runs again.
+  const Comparison faster = compare_results(before, document_of({500, 505, 495, 502, 498}, "one"));
+  EXPECT_NEAR(figure_of(faster, "client_cpu_ns_per_push").ratio, 0.5, 1e-9);
+  EXPECT_TRUE(figure_of(faster, "client_cpu_ns_per_push").differs());
+  EXPECT_LE(figure_of(faster, "client_cpu_ns_per_push").low, 0.5);
+  EXPECT_GE(figure_of(faster, "client_cpu_ns_per_push").high, 0.5);
+  EXPECT_LT(figure_of(faster, "client_cpu_ns_per_push").high, 0.52);
+  EXPECT_FALSE(figure_of(faster, "pushes_per_second").differs());
+  EXPECT_TRUE(faster.differences.empty());
+  EXPECT_TRUE(faster.valid);
+  const Comparison same = compare_results(before, document_of({1003, 992, 1008, 1000, 996}, "one"));
+  EXPECT_FALSE(figure_of(same, "client_cpu_ns_per_push").differs());
+  // The same files give the same interval.
+  const Comparison again = compare_results(before, document_of({1003, 992, 1008, 1000, 996}, "one"));
+  EXPECT_EQ(comparison_json(same).dump(), comparison_json(again).dump());
+}
+
+TEST(BenchCompare, WithFewRunsTheIntervalIsTheExtremes) {
+  const Interval interval = ratio_interval({100, 110}, {50, 66});
+  EXPECT_DOUBLE_EQ(interval.low, 50.0 / 110);
+  EXPECT_DOUBLE_EQ(interval.high, 66.0 / 100);
+  // Nothing is a multiple of zero.
+  EXPECT_EQ(ratio_interval({0, 1}, {1, 1}).low, 0);
+  EXPECT_FALSE(std::isfinite(ratio_interval({0, 1}, {1, 1}).high));
+}
+
+TEST(BenchCompare, NamesWhatElseDiffersAndWhoIsVoid) {
+  const auto before = document_of({1000}, "one");
+  auto after = document_of({1000}, "two");
+  after["profiles"][0]["streams"] = 5;
+  after["profiles"][0]["valid"] = false;
+  after["profiles"].push_back({{"profile", "flood"}});
+  const Comparison comparison = compare_results(before, after);
+  EXPECT_EQ(comparison.differences, (std::vector<std::string>{"kernel: one / two", "validate: streams: 1000 / 5"}));
+  EXPECT_EQ(comparison.left_out, std::vector<std::string>{"flood"});
+  EXPECT_FALSE(comparison.valid);
+  const std::string text = comparison_text(comparison);
+  for (const char* part : {"differs  kernel: one / two", "only one of the two has the profile flood", "VOID"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
+  }
+}
+
+TEST(BenchReport, IsOnePageThatFetchesNothing) {
+  const auto before = document_of({1000, 1010, 990}, "one");
+  const auto after = document_of({500, 505, 495}, "two");
+  const Comparison comparison = compare_results(before, after);
+  const std::string page = report_html(after, &comparison);
+  for (const char* part : {"Throughput over time", "Latency over time", "Latency by percentile", "Client CPU a push by stage",
+                           "CPU a push over the offered rate", "Latency over the offered rate", "Client CPU a push by connections",
+                           "Ratio by figure", "kernel: one / two", "prefers-color-scheme:dark", "&lt;a&gt; &amp; &quot;b&quot;"}) {
+    EXPECT_NE(page.find(part), std::string::npos) << part;
+  }
+  for (const char* part : {"http://", "https://", "src=", "href=", "url(", "@import", "<script", "<a>", "nan", "inf\""}) {
+    EXPECT_EQ(page.find(part), std::string::npos) << part;
+  }
+  const auto count = [&page](std::string_view what) {
+    std::size_t times = 0;
+    for (std::size_t at = page.find(what); at != std::string::npos; at = page.find(what, at + 1)) ++times;
+    return times;
+  };
+  for (const char* tag : {"svg", "figure", "div", "details", "table", "text", "title", "h2"}) {
+    EXPECT_EQ(count("<" + std::string(tag) + ">") + count("<" + std::string(tag) + " "), count("</" + std::string(tag) + ">")) << tag;
+  }
+  // A document with little in it is drawn as far as it goes.
+  const nlohmann::ordered_json bare{{"environment", nlohmann::ordered_json::object()}, {"profiles", {{{"profile", "validate"}}}}};
+  EXPECT_NE(report_html(bare, nullptr).find("<h2>validate</h2>"), std::string::npos);
+}
+
+TEST(BenchChart, LeavesOutWhatCannotBeDrawn) {
+  LineChart chart{.title = "t", .x_label = "x", .x_log = true, .y_log = true, .series = {}, .x_ticks = {}};
+  chart.series = {{"a", {{0, 1}, {1, 0}, {1, std::nan("")}}}};
+  EXPECT_EQ(draw(chart), "");
+  chart.series[0].points.emplace_back(10, 100);
+  EXPECT_NE(draw(chart).find("<path class=\"line l0\""), std::string::npos);
+  EXPECT_EQ(draw(BarChart{"t", Unit::plain, {}, 0}), "");
+  EXPECT_EQ(draw_stack("t", Unit::plain, {{"a", {{"b", 0.0}}}}), "");
+  EXPECT_EQ(unit_text(1'234'567, Unit::count), "1.23M");
+  EXPECT_EQ(unit_text(999.9, Unit::microseconds), "1.00 ms");
+  EXPECT_EQ(unit_text(12'345, Unit::nanoseconds), "12,345 ns");
+  EXPECT_EQ(unit_text(86.4, Unit::nanoseconds), "86.4 ns");
+  EXPECT_EQ(unit_text(2048, Unit::bytes), "2 KiB");
 }
 
 }  // namespace

@@ -44,7 +44,8 @@ class Bench(harness.Case):
 
     def test_closed_loop_with_everything_on(self):
         out = self.path("results")
-        ran = self.bench("--json", "--stages", "--memory", "--sweep", "streams=5,20", "--out", out)
+        ran = self.bench("--json", "--stages", "--memory", "--sweep", "streams=5,20", "--out", out, "--report",
+                         self.path("report.html"))
         line = self.finished(ran)
         self.assertEqual((line["loop"], line["connections"], line["streams"]), ("closed", 2, 20))
         self.assertGreater(line["pushes_per_second"], 0)
@@ -65,6 +66,17 @@ class Bench(harness.Case):
         with open(os.path.join(out, "validate.hgrm")) as file:
             self.assertEqual(file.readline().split(), ["Value", "Percentile", "TotalCount", "1/(1-Percentile)"])
         self.assertEqual([name for name in os.listdir(self.dir) if name.startswith("tocsin-bench-")], [])
+        with open(self.path("report.html")) as file:
+            page = file.read()
+        self.assertIn("</html>", page)
+        self.assertGreaterEqual(page.count("<svg"), 5)
+        compare = [harness.TOCSIN, "bench", "compare", out]
+        against_itself = harness.run([*compare, os.path.join(out, "results.json"), "--json"])
+        self.assertEqual(against_itself.code, ran.code, against_itself)
+        self.assertEqual(against_itself.json["differences"], [])
+        self.assertTrue(all(figure["ratio"] == 1 for figure in against_itself.json["figures"]), against_itself)
+        self.assertSays(harness.run([*compare, self.path("nothing")]), 2, "nothing")
+        self.assertSays(harness.run([*compare, self.put("other.json", "{}")]), 3, "other.json is no result of tocsin bench")
 
     def test_provider_token_older_tls_and_large_payloads(self):
         for more in (["--auth", "token"], ["--tls", "1.2"], ["--payload", "4096"]):

@@ -13,11 +13,13 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "cli/bench/comparison.h"
 #include "cli/bench/environment.h"
 #include "cli/bench/fail_if.h"
 #include "cli/bench/memory_probe.h"
 #include "cli/bench/options.h"
 #include "cli/bench/profile_result.h"
+#include "cli/bench/report.h"
 #include "cli/bench/results.h"
 #include "cli/bench/run_result.h"
 #include "cli/bench/usage.h"
@@ -160,6 +162,9 @@ class Bench {
 };
 
 Result<void> write_results(const BenchOptions& options, const nlohmann::ordered_json& document, const std::vector<ProfileResult>& results) {
+  if (!options.report.empty()) {
+    if (Result<void> written = write_text(options.report, report_html(document, nullptr)); !written.ok()) return written;
+  }
   if (options.out.empty()) return {};
   std::error_code error;
   fs::create_directories(options.out, error);
@@ -220,6 +225,40 @@ int run(BenchOptions options, const AllocationCounter& allocations) {
   return judged(options, results);
 }
 
+struct CompareOptions {
+  std::string before, after, report;
+  bool json = false;
+};
+
+int run_compare(const CompareOptions& options) {
+  const auto wrong = [](const Error& error) { return fail(error.code == Code::io ? Exit::usage : Exit::bad_input, error.message); };
+  const Result<nlohmann::ordered_json> before = read_results(options.before);
+  if (!before.ok()) return wrong(before.error());
+  const Result<nlohmann::ordered_json> after = read_results(options.after);
+  if (!after.ok()) return wrong(after.error());
+  const Comparison comparison = compare_results(*before, *after);
+  if (comparison.figures.empty()) return fail(Exit::bad_input, "the two results have no profile in common");
+  if (!options.report.empty()) {
+    const Result<void> written = write_text(options.report, report_html(*after, &comparison));
+    if (!written.ok()) return fail(Exit::failed, written.error().message);
+  }
+  if (options.json) std::cout << comparison_json(comparison).dump() << std::endl;
+  else std::cout << comparison_text(comparison) << std::flush;
+  return exit_number(comparison.valid ? Exit::done : Exit::void_result);
+}
+
+CLI::App& add_compare(CLI::App& bench, std::function<int()>& action) {
+  CLI::App& app = *bench.add_subcommand("compare", "Two results of tocsin bench, figure by figure, with intervals and what else differs");
+  const auto options = std::make_shared<CompareOptions>();
+  app.add_option("BEFORE", options->before, "an --out directory or its results.json")->required()->option_text("BEFORE");
+  app.add_option("AFTER", options->after, "the other")->required()->option_text("AFTER");
+  app.add_flag("--json", options->json, "one line of JSON instead of text");
+  app.add_option("--report", options->report, "the second result as an HTML page, with the comparison")->option_text("FILE");
+  app.footer("Example:\n  tocsin bench compare results-before results-after --report compared.html");
+  app.callback([options, &action] { action = [options] { return run_compare(*options); }; });
+  return app;
+}
+
 }  // namespace
 }  // namespace bench
 
@@ -236,7 +275,10 @@ void register_bench(CLI::App& root, std::function<int()>& action, bench::Allocat
       "  tocsin bench --runs 3 --json\n"
       "  tocsin bench --rate 50% --fail-if 'p999_us>2000' --out results\n"
       "  tocsin bench --sweep connections=1,4,64 --sweep tls=1.2,1.3 --curve");
-  app.callback([options, allocations, &action] { action = [options, allocations] { return bench::run(*options, allocations); }; });
+  const CLI::App& compare = bench::add_compare(app, action);
+  app.callback([options, allocations, &compare, &action] {
+    if (!compare.parsed()) action = [options, allocations] { return bench::run(*options, allocations); };
+  });
 }
 
 }  // namespace tocsin::cli

@@ -197,6 +197,7 @@ void add_judgement(CLI::App& app, BenchOptions& o) {
       ->group(group);
   app.add_flag("--json", o.json, "end with one line of JSON a profile")->group(group);
   app.add_option("--out", o.out, "directory for results.json and PROFILE.hgrm (HdrHistogram's text)")->option_text("DIR")->group(group);
+  app.add_option("--report", o.report, "one HTML page with charts; it fetches nothing")->option_text("FILE")->group(group);
 }
 
 }  // namespace

@@ -34,7 +34,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::uint64_t kMemoryPushes = 1'000'000;
 constexpr std::int64_t kCeilingMs = 1000;
 
 int fail(Exit code, const std::string& text) {
@@ -137,7 +136,7 @@ class Bench {
     }
     if (!options_.memory) return {};
     show(out.profile + ": memory");
-    const Result<MemoryResult> memory = probe_memory(spec, kMemoryPushes, directory_);
+    const Result<MemoryResult> memory = probe_memory(spec, options_.memory_pushes, directory_);
     show("");
     if (!memory.ok()) return memory.error();
     out.memory = *memory;

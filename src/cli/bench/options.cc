@@ -119,6 +119,9 @@ void add_what(CLI::App& app, BenchOptions& o) {
       ->option_text("NAME=VALUE,...");
   app.add_flag("--stages", o.base.stages, "also one run that splits the shards' CPU by the stages of their loop");
   app.add_flag("--memory", o.memory, "also the memory of a connection and of a queued push");
+  add_parsed(app, "--memory-pushes", [](const std::string& t) { return parse_count(t); }, [&o](std::uint64_t n) { o.memory_pushes = n; },
+             "pushes that are queued for it")
+      ->option_text("N=1M");
 }
 
 void add_setup(CLI::App& app, BenchOptions& o) {
@@ -212,6 +215,7 @@ std::string check_options(const BenchOptions& o) {
   if (o.base.main_ms < 50 || o.base.main_ms > 3'600'000) return "--time is from 50ms to 1h";
   if (o.base.warmup_ms > 3'600'000) return "--warmup is at most 1h";
   if (o.base.dead_tokens > 50'000'000) return "--dead-tokens is at most 50,000,000";
+  if (o.memory_pushes == 0 || o.memory_pushes > 50'000'000) return "--memory-pushes is from 1 to 50,000,000";
   if (o.base.inside > 4'000'000) return "--inside is at most 4,000,000";
   for (const std::string& profile : o.profiles) {
     const RunSpec spec = spec_of(o, profile);

@@ -79,6 +79,7 @@ struct BenchOptions {
   double spread_max = 0.15;
   bool curve = false;
   bool memory = false;
+  std::uint64_t memory_pushes = 1'000'000;
   std::vector<Sweep> sweeps;
   std::vector<FailIf> fail_if;
   bool json = false;

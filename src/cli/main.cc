@@ -14,6 +14,7 @@
 #include "cli/fleet.h"
 #include "cli/mock.h"
 #include "cli/push.h"
+#include "tls/library_memory.h"
 
 namespace {
 
@@ -42,6 +43,10 @@ Exit codes of all commands:
 }
 
 int run(int argc, char** argv) {
+  if (const auto kept = tocsin::tls::keep_library_memory(); !kept.ok()) {
+    std::cerr << "tocsin: " << kept.error().message << "\n";
+    return exit_number(Exit::failed);
+  }
   CLI::App app("tocsin sends pushes to Apple's push service (APNs), many at a time, and tells what became of each.",
                "tocsin");
   app.require_subcommand(1);

@@ -45,7 +45,9 @@ struct MockSettings {
   std::uint64_t seed = 1;
   bool sandbox = false;
   std::uint32_t streams_max = 1000;
-  std::uint32_t window = 65'535;
+  std::uint32_t window = 0;  // 0: the profile's
+  std::string profile = "validate";
+  std::uint64_t validate_first = 100'000;
   std::string script;
   bool list_scripts = false;
   std::string show_script;
@@ -113,8 +115,16 @@ Result<mockd::Options> options_of(const MockSettings& settings, const portal::Ki
   options.client_ca_pem = kit.ca_pem;
   options.require_client_certificate = settings.require_client_certificate;
   options.http2.streams_max = settings.streams_max;
-  options.http2.window_bytes = settings.window;
-  options.http2.connection_window_bytes = std::max<std::uint32_t>(settings.window, 65'535);
+  if (settings.profile == "flood") {
+    options.profile.profile = mock::Profile::flood;
+    options.profile.validate_first = settings.validate_first;
+    options.http2.window_bytes = 1u << 20;
+    options.http2.connection_window_bytes = 1u << 30;
+  }
+  if (settings.window != 0) {
+    options.http2.window_bytes = settings.window;
+    options.http2.connection_window_bytes = std::max<std::uint32_t>(settings.window, 65'535);
+  }
   options.connections_max = settings.connections_max;
   options.log = [](const LogRecord& record) { log::write(record.level, record.event, record.text); };
   Result<mock::GatewayConfig> gateway = gateway_of(settings);
@@ -137,6 +147,7 @@ void print_ready(const MockSettings& settings, const mockd::Server& server, cons
   if (settings.json) {
     nlohmann::ordered_json line{{"listen", server.address()}, {"admin", server.admin_address()}};
     if (!server.metrics_address().empty()) line["metrics"] = server.metrics_address();
+    line["profile"] = settings.profile;
     line["topic"] = kit.topic;
     line["provider_key_id"] = key_id;
     line["provider_team_id"] = team_id;
@@ -174,11 +185,10 @@ class StopSignals {
 
 int finish(const MockSettings& settings, const mockd::Server& server) {
   Result<void> written;
-  mock::LedgerTotals totals;
-  server.with_ledger([&](const mock::Ledger& ledger) {
-    totals = ledger.totals();
-    if (!settings.ledger.empty()) written = mockd::write_ledger(ledger, settings.ledger);
-  });
+  const mockd::Totals totals = server.report();
+  if (!settings.ledger.empty()) {
+    server.with_ledger([&](const mock::Ledger& ledger) { written = mockd::write_ledger(ledger, settings.ledger); });
+  }
   if (!settings.connection_log.empty() && written.ok()) {
     std::vector<mockd::ConnectionEnd> ends;
     if (const std::uint64_t lost = server.ends(ends); lost != 0) {
@@ -273,8 +283,14 @@ void add_behaviour_options(CLI::App& app, MockSettings& s) {
   app.add_flag("--sandbox", s.sandbox, "answer as the sandbox does, with apns-unique-id");
   app.add_option("--streams-max", s.streams_max, "MAX_CONCURRENT_STREAMS")
       ->check(CLI::Range(1u, 1'000'000u))->capture_default_str();
-  app.add_option("--window", s.window, "INITIAL_WINDOW_SIZE in bytes; the connection's window grows with it")
-      ->check(CLI::Range(1u, 0x7fffffffu))->capture_default_str();
+  app.add_option("--window", s.window,
+                 "INITIAL_WINDOW_SIZE in bytes; the connection's window grows with it; default: 65535, with flood 1 MiB and 1 GiB")
+      ->check(CLI::Range(1u, 0x7fffffffu));
+  app.add_option("--profile", s.profile,
+                 "validate: APNs' checks and a ledger; flood: after --validate-first, HTTP/2's rules only, all is answered with 200")
+      ->check(CLI::IsMember({"validate", "flood"}))->capture_default_str();
+  app.add_option("--validate-first", s.validate_first,
+                 "with flood: judge so many requests first, and up to 100 of each connection")->capture_default_str();
 }
 
 void add_running_options(CLI::App& app, MockSettings& s) {

@@ -68,6 +68,11 @@ std::uint8_t* bytes_of(std::string_view text) {
   return reinterpret_cast<std::uint8_t*>(const_cast<char*>(text.data()));  // nghttp2_nv is not const-correct; it only reads
 }
 
+// Of these HPACK's static table holds name and value (RFC 7541 appendix A).
+bool in_static_table(unsigned status) {
+  return status == 200 || status == 204 || status == 206 || status == 304 || status == 400 || status == 404 || status == 500;
+}
+
 class Nghttp2Server final : public ServerSession {
  public:
   explicit Nghttp2Server(const ServerOptions& options) : options_(options) {}
@@ -104,6 +109,10 @@ class Nghttp2Server final : public ServerSession {
   std::uint32_t open_streams() const override { return open_; }
   std::int32_t last_stream_id() const override { return highest_; }
   bool finished() const override { return client_goaway_ && open_ == 0; }
+  bool settings_acknowledged() const override { return settings_unacknowledged_ == 0; }
+  bool client_goaway() const override { return client_goaway_; }
+  std::int64_t receive_window() const override { return nghttp2_session_get_local_window_size(session_.get()); }
+  std::int64_t send_window() const override { return nghttp2_session_get_remote_window_size(session_.get()); }
 
  private:
   static Nghttp2Server& self(void* user) { return *static_cast<Nghttp2Server*>(user); }
@@ -146,6 +155,7 @@ class Nghttp2Server final : public ServerSession {
   bool failed_ = false;
   bool window_update_ = true;
   bool ping_ack_ = true;
+  unsigned settings_unacknowledged_ = 1;  // the first are begin()'s
   std::size_t unconsumed_ = 0;   // of the connection's window
   std::size_t split_bytes_ = 0;  // 0: header blocks go as nghttp2 frames them
   std::uint64_t pings_ = 0;
@@ -324,9 +334,11 @@ bool Nghttp2Server::respond(std::int32_t stream_id, unsigned status, std::span<c
                           static_cast<char>('0' + status % 10)};
   constexpr std::uint8_t kNoCopy = NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE;
   response_.clear();
-  response_.push_back({bytes_of(":status"), bytes_of({digits, 3}), 7, 3, kNoCopy});
+  const bool literal = options_.literal_answers;
+  const auto status_flags = static_cast<std::uint8_t>(kNoCopy | (literal && !in_static_table(status) ? NGHTTP2_NV_FLAG_NO_INDEX : 0));
+  response_.push_back({bytes_of(":status"), bytes_of({digits, 3}), 7, 3, status_flags});
   for (const FieldView& field : fields) {
-    const auto flags = static_cast<std::uint8_t>(kNoCopy | (field.literal ? NGHTTP2_NV_FLAG_NO_INDEX : 0));
+    const auto flags = static_cast<std::uint8_t>(kNoCopy | (literal || field.literal ? NGHTTP2_NV_FLAG_NO_INDEX : 0));
     response_.push_back({bytes_of(field.name), bytes_of(field.value), field.name.size(), field.value.size(), flags});
   }
   nghttp2_data_provider provider{};
@@ -370,6 +382,7 @@ void Nghttp2Server::set_settings(std::span<const std::pair<std::uint16_t, std::u
     settings.push_back({id, value});
     if (id == NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE) options_.header_list_max = value;
   }
+  ++settings_unacknowledged_;
   if (nghttp2_submit_settings(session_.get(), NGHTTP2_FLAG_NONE, settings.data(), settings.size()) != 0) {
     drain();
     append_settings(entries, held_);
@@ -456,6 +469,7 @@ void Nghttp2Server::on_body(ServerStream& stream, const std::uint8_t* data, std:
 void Nghttp2Server::on_frame(const nghttp2_frame& frame) {
   if (frame.hd.type == NGHTTP2_GOAWAY) client_goaway_ = true;
   if (frame.hd.type == NGHTTP2_PING) return on_ping(frame.ping);
+  if (frame.hd.type == NGHTTP2_SETTINGS && (frame.hd.flags & NGHTTP2_FLAG_ACK) != 0) --settings_unacknowledged_;
   if (frame.hd.type != NGHTTP2_HEADERS && frame.hd.type != NGHTTP2_DATA) return;
   ServerStream* stream = find(frame.hd.stream_id);
   if (stream == nullptr || stream->dropped || stream->complete) return;

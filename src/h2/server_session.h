@@ -28,6 +28,7 @@ struct ServerOptions {
   std::uint32_t header_list_max = 8000;
   std::uint32_t frame_bytes_max = 16'384;
   std::uint32_t body_max = 8192;             // kept of a request body; the whole is counted in body_bytes
+  bool literal_answers = false;              // the client's dynamic table is never used, as FloodServer asks for
 };
 
 struct FieldView {
@@ -89,6 +90,12 @@ class ServerSession {
   virtual std::int32_t last_stream_id() const = 0;
   // True once the client said GOAWAY and no stream is open: the connection can be closed.
   virtual bool finished() const = 0;
+
+  // For whoever takes the connection over (FloodServer).
+  virtual bool settings_acknowledged() const = 0;    // all of ours
+  virtual bool client_goaway() const = 0;
+  virtual std::int64_t receive_window() const = 0;   // of the connection: what the client may still send
+  virtual std::int64_t send_window() const = 0;      // of the connection: what may be sent to it
 };
 
 Result<std::unique_ptr<ServerSession>> make_nghttp2_server(const ServerOptions& options);

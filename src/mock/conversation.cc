@@ -10,12 +10,15 @@
 namespace tocsin::mock {
 
 Service::Service(std::shared_ptr<const GatewayConfig> config, std::shared_ptr<const Script> script,
-                 const h2::ServerOptions& options, std::uint64_t seed, Share share)
+                 const h2::ServerOptions& options, std::uint64_t seed, Share share, const ProfileOptions& profile)
     : gateway_(config, share.index),
       options_(options),
       share_(share),
+      profile_(profile),
       probe_(!config->provider_keys.empty()),
       throttle_errors_(config->throttle_errors) {
+  // Both sessions of a connection write header blocks then.
+  if (profile_.profile == Profile::flood) options_.literal_answers = true;
   if (script != nullptr && !script->rules().empty()) {
     script_ = std::make_unique<ScriptState>(std::move(script), base::mix64(seed) ^ share.index);
   }
@@ -57,7 +60,7 @@ std::int64_t Service::stalled_until(base::Now now) {
 
 Conversation::Conversation(Service& service, const Peer& peer) : service_(service), peer_(peer) {}
 
-Conversation::~Conversation() { service_.traffic_.answers_waiting -= later_.size(); }
+Conversation::~Conversation() { service_.traffic_.answers_waiting -= later_.size() + flood_delayed_; }
 
 void Conversation::open(const ConnectFaults& faults, base::Now now) {
   peer_.connection = faults.connection;
@@ -111,6 +114,12 @@ void Conversation::end(Ending how) {
 
 void Conversation::receive(base::ByteView plain, base::Now now) {
   if (deaf()) return;
+  if (service_.profile_.profile == Profile::validate) return receive_validated(plain, now);
+  if (flood_ == nullptr) plain = plain.subspan(receive_before_hand_over(plain, now));
+  if (flood_ != nullptr && !plain.empty()) receive_flood(plain, now);
+}
+
+void Conversation::receive_validated(base::ByteView plain, base::Now now) {
   std::vector<h2::ServerRequest>& requests = service_.requests_;
   requests.clear();
   const Result<void> read = session_->receive(plain, requests);
@@ -131,6 +140,7 @@ void Conversation::judge(const h2::ServerRequest& request, base::Now now) {
   Reply& reply = service_.reply_;
   service_.gateway_.handle(peer_, request, now, reply);
   last_judged_ = std::max(last_judged_, request.stream_id);
+  ++judged_;
   book(reply);
   if (reply.delay_ns <= 0) answer(request.stream_id, reply);
   else answer_later(request.stream_id, reply, reply.delay_ns, now);
@@ -142,6 +152,7 @@ void Conversation::book(const Reply& reply) {
   ++traffic.requests;
   ++(reply.status == 200 ? traffic.accepted : traffic.rejected);
   if (!probing_ && throttle_errors_ == 0) return;
+  if (flood_ != nullptr) return;  // the limit stays as it was handed over
   if (reply.status == 200) {
     probing_ = false;
     errors_run_ = 0;
@@ -185,7 +196,7 @@ void Conversation::answer(std::int32_t stream_id, const Reply& reply) {
 
 std::int64_t Conversation::deadline() const {
   if (deaf()) return base::kNever;
-  const std::int64_t due = std::min(later_.next_due(), edge_mono_ns_);
+  const std::int64_t due = std::min({later_.next_due(), flood_later_.next_due(), edge_mono_ns_});
   return stall_mono_ns_ == 0 ? due : std::min(stall_mono_ns_, due);
 }
 
@@ -193,15 +204,17 @@ void Conversation::write(base::ByteBuffer& plain_out, base::Now now) {
   if (session_ == nullptr || vanished_) return;
   stall_mono_ns_ = service_.script_ == nullptr ? 0 : service_.stalled_until(now);
   if (stall_mono_ns_ != 0) return;
-  session_->write_pending(plain_out);
-  if (session_->open_streams() == 0 && (leaving_ || session_->finished())) end(Ending::close);
+  if (flood_ != nullptr) flood_->write_pending(plain_out);
+  else session_->write_pending(plain_out);
+  if (open_streams() == 0 && (leaving_ || finished())) end(Ending::close);
 }
 
 void Conversation::drain() {
   if (session_ == nullptr || deaf() || leaving_) return;
-  const std::int32_t seen = session_->last_stream_id();
+  const std::int32_t seen = flood_ != nullptr ? flood_->last_stream_id() : session_->last_stream_id();
   goaway_last_ = goaway_last_ < 0 ? seen : std::min(goaway_last_, seen);
-  session_->goaway(goaway_last_, 0, {});
+  if (flood_ != nullptr) flood_->goaway(goaway_last_, 0, {});
+  else session_->goaway(goaway_last_, 0, {});
   leaving_ = true;
 }
 

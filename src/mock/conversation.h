@@ -19,10 +19,12 @@
 
 #include "base/bytes.h"
 #include "base/now.h"
+#include "h2/flood_server.h"
 #include "h2/server_session.h"
 #include "mock/delays.h"
 #include "mock/faults.h"
 #include "mock/gateway.h"
+#include "mock/profile.h"
 #include "mock/script.h"
 
 namespace tocsin::mock {
@@ -35,6 +37,14 @@ struct Traffic {
   std::uint64_t accepted = 0;
   std::uint64_t rejected = 0;
   std::uint64_t answers_waiting = 0;  // a gauge
+  // The part of these that nobody judged. Its requests were accepted, and stand in no ledger.
+  struct Flood {
+    std::uint64_t connections = 0;    // handed over
+    std::uint64_t streams = 0;        // begun
+    std::uint64_t end_streams = 0;    // requests
+    std::uint64_t body_bytes = 0;
+    std::uint64_t resets = 0;         // by the client, before the answer
+  } flood;
 };
 
 // Several workers that share one listener in turn number their connections so that each has its own number.
@@ -47,7 +57,7 @@ class Service {
  public:
   // `script` may be null: a faultless server. `seed` decides the script's ratios.
   Service(std::shared_ptr<const GatewayConfig> config, std::shared_ptr<const Script> script,
-          const h2::ServerOptions& options, std::uint64_t seed, Share share = {});
+          const h2::ServerOptions& options, std::uint64_t seed, Share share = {}, const ProfileOptions& profile = {});
   ~Service();
   Service(const Service&) = delete;
   Service& operator=(const Service&) = delete;
@@ -73,6 +83,7 @@ class Service {
   Gateway gateway_;
   h2::ServerOptions options_;
   Share share_;
+  ProfileOptions profile_;
   bool probe_ = false;  // connections without a certificate begin with one stream
   std::uint32_t throttle_errors_ = 0;
   std::unique_ptr<ScriptState> script_;
@@ -114,7 +125,7 @@ class Conversation {
 
   // It ends by its own GOAWAY, after the last answer; by the client's, with nothing under way.
   bool leaving() const { return leaving_; }
-  bool finished() const { return session_ && session_->finished(); }
+  bool finished() const { return flood_ ? flood_->finished() : session_ && session_->finished(); }
 
   // The client broke HTTP/2's rules; what it did is in why(). Our own client never may.
   bool broken() const { return broken_; }
@@ -124,9 +135,14 @@ class Conversation {
   std::uint32_t connection() const { return peer_.connection; }
   std::int32_t last_accepted_stream() const { return last_judged_; }  // the highest the gateway judged
   std::int32_t goaway_last() const { return goaway_last_; }           // of the last GOAWAY; -1: none was sent
-  std::uint32_t open_streams() const { return session_ ? session_->open_streams() : 0; }
+  std::uint32_t open_streams() const {
+    return flood_ ? flood_->open_streams() : session_ ? session_->open_streams() : 0;
+  }
+  bool handed_over() const { return flood_ != nullptr; }              // flood: validated no longer
   std::uint32_t streams_max() const { return streams_max_; }          // as last announced
-  std::uint64_t pings_seen() const { return session_ ? session_->pings_seen() : 0; }
+  std::uint64_t pings_seen() const {
+    return (session_ ? session_->pings_seen() : 0) + (flood_ ? flood_->counts().pings : 0);
+  }
 
  private:
   friend class Service;
@@ -145,6 +161,7 @@ class Conversation {
 
   Conversation(Service& service, const Peer& peer);
   void open(const ConnectFaults& faults, base::Now now);
+  void receive_validated(base::ByteView plain, base::Now now);
   void judge(const h2::ServerRequest& request, base::Now now);
   void judge_by_script(const h2::ServerRequest& request, base::Now now);
   void decide(const h2::ServerRequest& request, const Verdict& verdict, base::Now now);
@@ -153,6 +170,13 @@ class Conversation {
   void answer(std::int32_t stream_id, const Reply& reply);
   void answer_with_bad_body(std::int32_t stream_id, const Action& action, const Reply& reply);
   void answer_headers_only(std::int32_t stream_id, const Reply& reply);
+
+  // The flood profile.
+  bool hand_over_due() const;
+  std::size_t receive_before_hand_over(base::ByteView plain, base::Now now);
+  void receive_flood(base::ByteView plain, base::Now now);
+  void run_flood(base::Now now);
+  void count_flood();
 
   // What happens to the connection.
   void perform(const Action& action, base::Now now);
@@ -169,6 +193,12 @@ class Conversation {
   Service& service_;
   Peer peer_;
   std::unique_ptr<h2::ServerSession> session_;
+  std::unique_ptr<h2::FloodServer> flood_;  // behind the hand-over; borrows session_
+  h2::FrameCursor cursor_;                  // before it, if there is to be one
+  h2::FloodServer::Counts flood_told_;      // what the service's counts have of it
+  Delays<std::size_t> flood_later_;         // answers that came together
+  std::size_t flood_delayed_ = 0;
+  std::uint64_t judged_ = 0;
   Delays<Later> later_;
   Ending ending_ = Ending::none;
   bool vanished_ = false;

@@ -257,6 +257,7 @@ void Conversation::count_departures(const Manner& before) {
 
 void Conversation::run(base::Now now) {
   if (session_ == nullptr) return;
+  if (flood_ != nullptr) run_flood(now);
   Later due;
   while (later_.take_due(now.mono_ns, due)) {
     --service_.traffic_.answers_waiting;

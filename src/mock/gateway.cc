@@ -299,8 +299,7 @@ void Gateway::handle(Peer& peer, const h2::ServerRequest& request, base::Now now
   out.apns_id = scratch.id != Uuid{} ? scratch.id : random_uuid(prng_);
   out.reason = reason;
   out.timestamp_unix_ms = since_unix_ms;
-  out.delay_ns = config.delay_ns;
-  if (config.jitter_ns > 0) out.delay_ns += static_cast<std::int64_t>(prng_.below(static_cast<std::uint64_t>(config.jitter_ns)));
+  out.delay_ns = draw_delay();
   out.unique_id = false;
   out.body_bytes = 0;
 
@@ -321,6 +320,11 @@ void Gateway::handle(Peer& peer, const h2::ServerRequest& request, base::Now now
              out.status == 410 ? out.timestamp_unix_ms : -1, out);
   ledger_.rejected(scratch.token_view(), out.status, reason, unix_ms);
   if (config.observer) config.observer(peer, request, out);
+}
+
+std::int64_t Gateway::draw_delay() {
+  if (config_->jitter_ns <= 0) return config_->delay_ns;
+  return config_->delay_ns + static_cast<std::int64_t>(prng_.below(static_cast<std::uint64_t>(config_->jitter_ns)));
 }
 
 void Gateway::refuse(const Peer& peer, const h2::ServerRequest& request, base::Now now, std::uint16_t status, std::string_view reason,

@@ -98,6 +98,9 @@ class Gateway {
   void refuse(const Peer& peer, const h2::ServerRequest& request, base::Now now, std::uint16_t status, std::string_view reason,
               std::int64_t timestamp_unix_ms, Reply& out);
 
+  // How much later the next answer, or batch of answers, is to be given.
+  std::int64_t draw_delay();
+
   Ledger& ledger() { return ledger_; }
   const Ledger& ledger() const { return ledger_; }
 

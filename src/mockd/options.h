@@ -12,6 +12,7 @@
 
 #include "h2/server_session.h"
 #include "mock/gateway.h"
+#include "mock/profile.h"
 #include "mock/script.h"
 #include "tls/context.h"
 
@@ -36,6 +37,8 @@ struct Options {
   std::string expired_certificate_pem, expired_key_pem;
   std::string wrong_name_certificate_pem, wrong_name_key_pem;
 
+  // Any profile but validate takes no script.
+  mock::ProfileOptions profile;
   h2::ServerOptions http2;      // what Apple's servers were seen to send
   mock::GatewayConfig gateway;
 

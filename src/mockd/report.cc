@@ -28,15 +28,23 @@ std::string grouped(std::uint64_t value) {
 
 }  // namespace
 
-std::string totals_json(const mock::LedgerTotals& totals, const mock::ScriptCounts* faults) {
+std::string totals_json(const Totals& all, const mock::ScriptCounts* faults) {
+  const mock::LedgerTotals& totals = all.ledger;
   nlohmann::ordered_json json{
-      {"requests", totals.requests},   {"accepted", totals.accepted},
+      {"profile", mock::profile_name(all.profile)},
+      {"requests", all.requests()},    {"accepted", all.accepted()},
       {"rejected", totals.rejected},   {"tokens", totals.tokens},
       {"tokens_accepted", totals.tokens_accepted}, {"doubled", totals.doubled},
       {"doubled_same_id", totals.doubled_same_id},
   };
   json["by_reason"] = totals.by_reason;
   if (totals.history_lost != 0) json["history_lost"] = totals.history_lost;
+  if (all.profile != mock::Profile::validate) {
+    json["validated"] = totals.requests;
+    json["flood"] = {{"connections", all.flood.connections}, {"streams", all.flood.streams},
+                     {"end_streams", all.flood.end_streams}, {"body_bytes", all.flood.body_bytes},
+                     {"resets", all.flood.resets}};
+  }
   if (faults != nullptr) {
     nlohmann::ordered_json& done = json["faults"] = nlohmann::ordered_json::object();
     for (std::size_t i = 0; i < mock::kFaults; ++i) {
@@ -46,13 +54,20 @@ std::string totals_json(const mock::LedgerTotals& totals, const mock::ScriptCoun
   return json.dump();
 }
 
-std::string totals_text(const mock::LedgerTotals& totals, const mock::ScriptCounts* faults) {
-  std::string text = "requests  " + grouped(totals.requests) + "\naccepted  " + grouped(totals.accepted) +
+std::string totals_text(const Totals& all, const mock::ScriptCounts* faults) {
+  const mock::LedgerTotals& totals = all.ledger;
+  std::string text = "requests  " + grouped(all.requests()) + "\naccepted  " + grouped(all.accepted()) +
                      "\nrejected  " + grouped(totals.rejected) + "\n";
   for (const auto& [reason, count] : totals.by_reason) text.append("          ").append(reason).append(" ").append(grouped(count)).append("\n");
   text.append("tokens    ").append(grouped(totals.tokens)).append(" seen, ").append(grouped(totals.tokens_accepted));
   text.append(" accepted at least once\ndoubled   ").append(grouped(totals.doubled)).append(", ");
   text.append(grouped(totals.doubled_same_id)).append(" of them with the same apns-id\n");
+  if (all.profile != mock::Profile::validate) {
+    text.append("profile   ").append(mock::profile_name(all.profile)).append(": ").append(grouped(totals.requests));
+    text.append(" validated, ").append(grouped(all.flood.end_streams)).append(" only counted (");
+    text.append(grouped(all.flood.body_bytes)).append(" bytes of bodies), on ").append(grouped(all.flood.connections));
+    text.append(" connections\n");
+  }
   if (faults == nullptr) return text;
   text.append("faults    ").append(grouped(faults->sum())).append("\n");
   for (std::size_t i = 0; i < mock::kFaults; ++i) {

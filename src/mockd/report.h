@@ -9,16 +9,28 @@
 
 #include <tocsin/result.h>
 
+#include "mock/conversation.h"
 #include "mock/faults.h"
 #include "mock/ledger.h"
+#include "mock/profile.h"
 #include "mockd/connection_log.h"
 
 namespace tocsin::mockd {
 
-// {"requests":..,"accepted":..,"rejected":..,"tokens":..,...,"by_reason":{..}}, one line, no newline; with faults
-// (of a script) also "faults":{"goaway":..,..}.
-std::string totals_json(const mock::LedgerTotals& totals, const mock::ScriptCounts* faults = nullptr);
-std::string totals_text(const mock::LedgerTotals& totals, const mock::ScriptCounts* faults = nullptr);
+// What was said to whom: the ledger has what was validated, `flood` the rest.
+struct Totals {
+  mock::LedgerTotals ledger;
+  mock::Profile profile = mock::Profile::validate;
+  mock::Traffic::Flood flood;
+  std::uint64_t requests() const { return ledger.requests + flood.end_streams; }
+  std::uint64_t accepted() const { return ledger.accepted + flood.end_streams; }
+};
+
+// {"profile":..,"requests":..,"accepted":..,"rejected":..,"tokens":..,...,"by_reason":{..}}, one line, no newline; with a
+// profile that does not validate everything also "validated" and "flood":{"connections":..,..}; with faults (of a script)
+// "faults":{"goaway":..,..}.
+std::string totals_json(const Totals& totals, const mock::ScriptCounts* faults = nullptr);
+std::string totals_text(const Totals& totals, const mock::ScriptCounts* faults = nullptr);
 // `history`: each acceptance, oldest first.
 std::string entry_json(base::ByteView token, const mock::LedgerEntry& entry, const std::vector<mock::Acceptance>& history);
 

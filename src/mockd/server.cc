@@ -25,6 +25,10 @@ Result<void> check(const Options& options) {
   if (options.require_client_certificate && options.client_ca_pem.empty()) {
     return bad("require_client_certificate needs client_ca_pem, to check the certificates against");
   }
+  if (options.profile.profile != mock::Profile::validate && options.script != nullptr) {
+    return bad("a fault script needs the profile validate; " + std::string(mock::profile_name(options.profile.profile)) +
+               " makes no faults");
+  }
   const long cpus = ::sysconf(_SC_NPROCESSORS_CONF);
   for (const int cpu : options.cpus) {
     if (cpu < 0 || cpu >= cpus || cpu >= CPU_SETSIZE) {
@@ -176,6 +180,21 @@ mock::LedgerTotals Server::totals() const {
   return totals;
 }
 
+mock::Traffic::Flood Server::flood() const {
+  mock::Traffic::Flood sum;
+  for (const auto& worker : shared_.workers) {
+    const mock::Traffic::Flood part = worker->flood();
+    sum.connections += part.connections;
+    sum.streams += part.streams;
+    sum.end_streams += part.end_streams;
+    sum.body_bytes += part.body_bytes;
+    sum.resets += part.resets;
+  }
+  return sum;
+}
+
+Totals Server::report() const { return {totals(), shared_.options.profile.profile, flood()}; }
+
 std::optional<mock::LedgerEntry> Server::find(base::ByteView token) const {
   std::optional<mock::LedgerEntry> found;
   for (const auto& worker : shared_.workers) {
@@ -231,10 +250,12 @@ std::string Server::metrics_text() const {
       {obs::Metric::mock_requests, &Counts::requests},
       {obs::Metric::mock_accepted, &Counts::accepted},
       {obs::Metric::mock_rejected, &Counts::rejected},
+      {obs::Metric::mock_validated, &Counts::validated},
       {obs::Metric::mock_answers_waiting, &Counts::answers_waiting},
       {obs::Metric::mock_connections_open, &Counts::connections_open},
       {obs::Metric::mock_connections_accepted, &Counts::connections_accepted},
       {obs::Metric::mock_connections_refused, &Counts::connections_refused},
+      {obs::Metric::mock_connections_handed_over, &Counts::connections_handed_over},
       {obs::Metric::mock_handshakes_failed, &Counts::handshakes_failed},
       {obs::Metric::mock_handshake_timeouts, &Counts::handshake_timeouts},
       {obs::Metric::mock_protocol_errors, &Counts::protocol_errors},
@@ -246,6 +267,7 @@ std::string Server::metrics_text() const {
   };
   obs::Exposition exposition;
   exposition.add(obs::Metric::build_info, 1, {{"version", TOCSIN_VERSION}});
+  exposition.add(obs::Metric::mock_profile, 1, {{"profile", mock::profile_name(shared_.options.profile.profile)}});
   for (const Row& row : kRows) {
     for (std::size_t i = 0; i < shared_.workers.size(); ++i) {
       exposition.add(row.metric, (shared_.workers[i]->counts().*row.counter).get(), {{"worker", std::to_string(i)}});
@@ -274,7 +296,7 @@ http::Response Server::handle_admin(const http::Request& request) const {
   if (request.path == "/health") return {200, kJson, "{\"status\":\"ok\"}\n"};
   if (request.path == "/ledger") {
     const mock::ScriptCounts counts = faults();
-    return {200, kJson, totals_json(totals(), shared_.options.script != nullptr ? &counts : nullptr) + "\n"};
+    return {200, kJson, totals_json(report(), shared_.options.script != nullptr ? &counts : nullptr) + "\n"};
   }
   if (!request.path.starts_with(kTokenPrefix)) {
     return http::json_error(404, "not served here; there are /ledger, /ledger/TOKEN, /metrics and /health");

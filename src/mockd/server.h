@@ -21,6 +21,7 @@
 #include "http/server.h"
 #include "mock/ledger.h"
 #include "mockd/options.h"
+#include "mockd/report.h"
 #include "mockd/worker.h"
 
 namespace tocsin::mockd {
@@ -46,6 +47,9 @@ class Server {
   // while pushes come.
   void with_ledger(const std::function<void(const mock::Ledger&)>& f) const;
   mock::LedgerTotals totals() const;
+  // Beside the ledger's: what a profile did not judge.
+  mock::Traffic::Flood flood() const;
+  Totals report() const;
   std::optional<mock::LedgerEntry> find(base::ByteView token) const;
   // Every acceptance of a token, oldest first.
   std::vector<mock::Acceptance> history(base::ByteView token) const;

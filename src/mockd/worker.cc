@@ -28,10 +28,18 @@ void pin(const std::vector<int>& cpus, unsigned index) {
   (void)::pthread_setaffinity_np(::pthread_self(), sizeof set, &set);
 }
 
+// Each worker validates its part.
+mock::ProfileOptions part_of(mock::ProfileOptions profile, unsigned workers) {
+  profile.validate_first = profile.validate_first / workers + (profile.validate_first % workers != 0 ? 1 : 0);
+  return profile;
+}
+
 }  // namespace
 
 Worker::Worker(Shared& shared, unsigned index)
-    : shared_(shared), index_(index), service_(shared.gateway, shared.options.script, shared.options.http2, shared.gateway->seed, {index, shared.options.workers}),
+    : shared_(shared), index_(index),
+      service_(shared.gateway, shared.options.script, shared.options.http2, shared.gateway->seed, {index, shared.options.workers},
+               part_of(shared.options.profile, shared.options.workers)),
       connections_(shared.options.connections_max + 1) {}
 
 Worker::~Worker() {
@@ -104,6 +112,11 @@ mock::ScriptCounts Worker::faults() const {
   return service_.counts();
 }
 
+mock::Traffic::Flood Worker::flood() const {
+  const std::lock_guard lock(ledger_mutex_);
+  return service_.traffic().flood;
+}
+
 obs::Histogram Worker::batches() const {
   const std::lock_guard lock(ledger_mutex_);
   return batches_;
@@ -143,6 +156,8 @@ void Worker::step(base::Now now) {
   counts_.requests.set(traffic.requests);
   counts_.accepted.set(traffic.accepted);
   counts_.rejected.set(traffic.rejected);
+  counts_.validated.set(traffic.requests - traffic.flood.end_streams);
+  counts_.connections_handed_over.set(traffic.flood.connections);
 }
 
 bool Worker::later(const Timer& a, const Timer& b) { return a.due_mono_ns > b.due_mono_ns; }

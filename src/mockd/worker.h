@@ -43,8 +43,8 @@ struct Shared {
 };
 
 struct Counts {
-  obs::Counter requests, accepted, rejected, answers_waiting;
-  obs::Counter connections_open, connections_accepted, connections_refused;
+  obs::Counter requests, accepted, rejected, validated, answers_waiting;
+  obs::Counter connections_open, connections_accepted, connections_refused, connections_handed_over;
   obs::Counter handshakes_failed, handshake_timeouts, protocol_errors;
   obs::Counter bytes_received, bytes_sent, sends, enters, buffers_exhausted;
 };
@@ -95,6 +95,7 @@ class Worker {
   obs::Histogram batches() const;
   mock::ScriptCounts faults() const;
   const ConnectionLog& ends() const { return ends_; }
+  mock::Traffic::Flood flood() const;
 
  private:
   Result<io::Address> open(const std::optional<io::Address>& listen);

@@ -49,14 +49,18 @@ constexpr std::array<MetricInfo, kMetrics> kTable{{
     {Metric::credential_stopped, "tocsin_credential_stopped", gauge, "1 while APNs refuses the credential for good."},
     {Metric::credential_alarmed, "tocsin_credential_alarmed", gauge,
      "1 while the credential has paused itself over BadDeviceToken."},
-    {Metric::mock_requests, "tocsin_mock_requests_total", counter, "Requests judged by the mock."},
+    {Metric::mock_requests, "tocsin_mock_requests_total", counter, "Requests to the mock, judged or only counted."},
     {Metric::mock_accepted, "tocsin_mock_accepted_total", counter, "Requests the mock answered with 200."},
     {Metric::mock_rejected, "tocsin_mock_rejected_total", counter, "Requests the mock answered with anything else."},
+    {Metric::mock_validated, "tocsin_mock_validated_total", counter,
+     "Requests that the mock judged; with the profile validate all."},
     {Metric::mock_answers_waiting, "tocsin_mock_answers_waiting", gauge, "Answers whose delay is not over yet."},
     {Metric::mock_connections_open, "tocsin_mock_connections_open", gauge, "Connections, handshaking ones included."},
     {Metric::mock_connections_accepted, "tocsin_mock_connections_accepted_total", counter, "Connections taken."},
     {Metric::mock_connections_refused, "tocsin_mock_connections_refused_total", counter,
      "Connections closed at once because the connection cap was reached."},
+    {Metric::mock_connections_handed_over, "tocsin_mock_connections_handed_over_total", counter,
+     "Connections whose requests are judged no longer (profile flood)."},
     {Metric::mock_handshakes_failed, "tocsin_mock_handshakes_failed_total", counter, "TLS handshakes that failed."},
     {Metric::mock_handshake_timeouts, "tocsin_mock_handshake_timeouts_total", counter,
      "Connections closed because their TLS handshake took too long."},
@@ -70,6 +74,7 @@ constexpr std::array<MetricInfo, kMetrics> kTable{{
      "Times that no receive buffer was free."},
     {Metric::mock_batch_requests, "tocsin_mock_batch_requests", summary, "Requests judged per turn of a worker."},
     {Metric::mock_faults, "tocsin_mock_faults_total", counter, "Faults done by the mock's script, by kind."},
+    {Metric::mock_profile, "tocsin_mock_profile", gauge, "Always 1; the label says which profile the mock runs."},
 }};
 
 constexpr bool in_order() {

@@ -52,10 +52,12 @@ enum class Metric : std::uint8_t {
   mock_requests,
   mock_accepted,
   mock_rejected,
+  mock_validated,
   mock_answers_waiting,
   mock_connections_open,
   mock_connections_accepted,
   mock_connections_refused,
+  mock_connections_handed_over,
   mock_handshakes_failed,
   mock_handshake_timeouts,
   mock_protocol_errors,
@@ -66,6 +68,7 @@ enum class Metric : std::uint8_t {
   mock_receive_buffers_exhausted,
   mock_batch_requests,
   mock_faults,
+  mock_profile,
   count_,
 };
 inline constexpr std::size_t kMetrics = static_cast<std::size_t>(Metric::count_);

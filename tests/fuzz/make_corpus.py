@@ -118,6 +118,38 @@ def h2_mock():
     yield "whole_frames", bytes([4]) + cuts(3, 9) + whole(SETTINGS, 0, 0) + whole(PING, 0, 0, b"12345678")
 
 
+def h2_flood():
+    """options, where to take over (in 4 bytes) or how many to validate, cuts, frames behind the preface."""
+    def request(stream, flags=END_HEADERS):
+        return brief(HEADERS, flags, stream, b"\x83\x87" + literal(":path", "/3/device/" + "ab" * 32) + literal(":authority", "a")
+                     + literal("apns-topic", "com.apple.mgmt.External.1") + literal("apns-push-type", "mdm"))
+    magic = b'{"mdm":"B5C7C9A0"}'
+    hello = brief(SETTINGS, 0, 0, settings((2, 0), (4, 1 << 20))) + brief(SETTINGS, ACK, 0)
+    talks = {
+        "one": hello + request(1) + brief(DATA, END_STREAM, 1, magic),
+        "many": hello + b"".join(request(i) + brief(DATA, END_STREAM, i, magic) for i in range(1, 17, 2)),
+        "interleaved": hello + request(1) + request(3) + request(5, END_HEADERS | END_STREAM) + brief(DATA, 0, 3, magic)
+        + brief(DATA, END_STREAM, 1, magic) + brief(DATA, END_STREAM, 3, magic),
+        "reset": hello + request(1) + brief(RST, 0, 1, words(8)) + request(3) + brief(DATA, END_STREAM, 3, magic) + brief(RST, 0, 3, words(8)),
+        "trailers": hello + request(1) + brief(DATA, 0, 1, magic) + brief(HEADERS, END_HEADERS | END_STREAM, 1, literal("x", "y")),
+        "control": hello + brief(PING, 0, 0, b"12345678") + brief(WINDOW, 0, 0, words(5)) + brief(SETTINGS, 0, 0, settings((1, 0)))
+        + request(1, END_HEADERS | END_STREAM) + brief(GOAWAY, 0, 0, words(0, 0)),
+        "table": hello + request(1) + brief(SETTINGS, 0, 0, settings((1, 0), (4, 1))) + request(3, END_HEADERS | END_STREAM)
+        + brief(DATA, END_STREAM, 1, magic) + brief(WINDOW, 0, 1, words(50)),
+        "idle": hello + request(1) + brief(DATA, END_STREAM, 3, magic),
+        "closed": hello + request(1, END_HEADERS | END_STREAM) + brief(DATA, END_STREAM, 1, magic),
+    }
+    for name, frames in talks.items():
+        yield name, bytes([1, 0]) + cuts(19, 20, 0x45, 0xa7, 0x69) + frames
+        for place in (18, 60, 110):
+            yield f"{name}_over{place}", bytes([1 | 32, place // 4]) + cuts(19, 0x25, 0x65, 0xa7) + frames
+        yield name + "_service", bytes([1 | 4, 1]) + cuts(20, 25, 31) + frames
+    yield "delays", bytes([1 | 4 | 16, 2]) + cuts(20, 0x91, 0xb2, 0xd3) + talks["many"]
+    yield "small", bytes([1 | 8, 0]) + cuts(19, 0x33, 0xf5) + talks["many"]
+    yield "no_preface", bytes([2, 0]) + cuts() + b"GET / HTTP/1.1\r\n\r\n"
+    yield "whole_frames", bytes([0, 0]) + cuts(3, 9) + whole(SETTINGS, 0, 0) + whole(PING, 0, 0, b"12345678")
+
+
 def apns_answer():
     """status (2 bytes), length of the apns-id, apns-id, body."""
     def one(status, body, apns_id=ID):
@@ -351,7 +383,7 @@ def text_values():
 
 
 TARGETS = {
-    "h2_client_bytes": h2_client, "h2_mock_bytes": h2_mock, "apns_answer": apns_answer, "input_ndjson": input_ndjson,
+    "h2_client_bytes": h2_client, "h2_mock_bytes": h2_mock, "h2_flood_bytes": h2_flood, "apns_answer": apns_answer, "input_ndjson": input_ndjson,
     "input_csv": input_csv, "http1_request": http1_request, "proxy_answer": proxy_answer, "tls_records": tls_records,
     "identity_bytes": identity_bytes, "provider_token": provider_token, "outcome_file": outcome_file, "text_values": text_values,
     "mock_script": mock_script, "shard_choices": shard_choices,

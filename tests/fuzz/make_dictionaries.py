@@ -61,6 +61,13 @@ def h2_mock_bytes():
     yield from (b'{"mdm":"B5C7C9A0"}', b'{"aps":{"alert":"', b'"content-available":1')
 
 
+def h2_flood_bytes():
+    yield b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    yield from http2()
+    yield from (b"\x83\x87", literal(":path", "/3/device/abab"), literal(":authority", "api.push.apple.com"),
+                literal("apns-topic", "com.apple.mgmt.External.1"), literal("apns-push-type", "mdm"), b'{"mdm":"B5C7C9A0"}')
+
+
 def apns_answer():
     for status in (200, 400, 403, 404, 405, 410, 413, 429, 500, 503):
         yield struct.pack(">HB", status, 0)
@@ -152,8 +159,8 @@ def mock_script():
 
 
 WORD_BYTES_MAX = 64  # libFuzzer leaves longer ones out
-DICTIONARIES = (h2_client_bytes, h2_mock_bytes, apns_answer, input_ndjson, input_csv, http1_request, proxy_answer, identity_bytes,
-                provider_token, outcome_file, text_values, mock_script)
+DICTIONARIES = (h2_client_bytes, h2_mock_bytes, h2_flood_bytes, apns_answer, input_ndjson, input_csv, http1_request, proxy_answer,
+                identity_bytes, provider_token, outcome_file, text_values, mock_script)
 
 
 def quoted(word):

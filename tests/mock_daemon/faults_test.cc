@@ -295,8 +295,8 @@ TEST(MockDaemonFaults, TheLedgerTellsEveryDoubledPush) {
   EXPECT_FALSE(json["history"][1].contains("answer_lost"));
   EXPECT_EQ(json["history"][1]["apns_id"], json["apns_id"]);
   const mock::ScriptCounts counts = server->faults();
-  EXPECT_EQ(nlohmann::json::parse(totals_json(server->totals(), &counts))["faults"]["tcp-reset"], 1);
-  EXPECT_NE(totals_text(server->totals(), &counts).find("faults    2\n          no-answer-but-accept 1\n"), std::string::npos);
+  EXPECT_EQ(nlohmann::json::parse(totals_json(server->report(), &counts))["faults"]["tcp-reset"], 1);
+  EXPECT_NE(totals_text(server->report(), &counts).find("faults    2\n          no-answer-but-accept 1\n"), std::string::npos);
 }
 
 TEST(MockDaemonFaults, ScriptsAskForTheCertificatesTheyNeed) {

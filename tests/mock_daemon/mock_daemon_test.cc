@@ -273,6 +273,77 @@ TEST(MockDaemon, AcceptsAndBooksEveryPushOfOneConnection) {
   EXPECT_EQ(one["apns_id"], base::uuid_format(Client::id_of(17)));
 }
 
+TEST(MockDaemon, FloodJudgesTheBeginningAndCountsTheRest) {
+  Options options = basic_options();
+  options.profile = {mock::Profile::flood, 400};
+  options.http2.window_bytes = 1 << 20;
+  options.http2.connection_window_bytes = 1 << 30;
+  options.workers = 2;
+  const auto server = serve(std::move(options));
+  std::vector<std::thread> threads;
+  std::atomic<unsigned> good{0}, with_id{0};
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      Client client(server->address());
+      if (!client.push(0, 5000)) return;
+      for (const auto& [tag, answer] : client.answers()) {
+        good += answer.status == 200;
+        with_id += !answer.apns_id.empty();
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(good, 20'000u);
+  const Totals totals = server->report();
+  EXPECT_EQ(totals.requests(), 20'000u);
+  EXPECT_EQ(totals.accepted(), 20'000u);
+  // Each worker its half of 400, each connection its 100, and what was read in one piece with the last of them.
+  EXPECT_GE(totals.ledger.accepted, 400u);
+  EXPECT_LT(totals.ledger.accepted, 20'000u);
+  EXPECT_EQ(totals.ledger.accepted, with_id) << "only what was judged is answered with an apns-id";
+  EXPECT_EQ(totals.flood.connections, 4u);
+  EXPECT_EQ(totals.flood.streams, totals.flood.end_streams);
+  EXPECT_EQ(totals.flood.body_bytes, totals.flood.end_streams * 15);
+  const nlohmann::json json = get_json(server->admin_address(), "/ledger");
+  EXPECT_EQ(json["profile"], "flood");
+  EXPECT_EQ(json["requests"], 20'000);
+  EXPECT_EQ(json["accepted"], 20'000);
+  EXPECT_EQ(json["validated"], totals.ledger.requests);
+  EXPECT_EQ(json["flood"]["end_streams"], totals.flood.end_streams);
+  EXPECT_EQ(json["flood"]["connections"], 4);
+  const std::string metrics = get(server->admin_address(), "/metrics");
+  EXPECT_NE(metrics.find("tocsin_mock_profile{profile=\"flood\"} 1\n"), std::string::npos) << metrics;
+  EXPECT_NE(metrics.find("tocsin_mock_validated_total{worker=\"0\"}"), std::string::npos);
+  EXPECT_NE(metrics.find("tocsin_mock_connections_handed_over_total{worker=\"1\"} 2\n"), std::string::npos) << metrics;
+  const std::string text = totals_text(totals);
+  EXPECT_NE(text.find("requests  20,000\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("profile   flood: "), std::string::npos) << text;
+}
+
+TEST(MockDaemon, FloodDelaysWhatItCounts) {
+  Options options = basic_options();
+  options.profile = {mock::Profile::flood, 0};
+  options.gateway.delay_ns = 30 * base::kMillisecond;
+  options.gateway.jitter_ns = 10 * base::kMillisecond;
+  const auto server = serve(std::move(options));
+  Client client(server->address());
+  const auto begin = Clock::now();
+  ASSERT_TRUE(client.push(0, 1000));
+  EXPECT_GE(Clock::now() - begin, std::chrono::milliseconds(30));
+  // What came in one piece with the acknowledgement of the server's SETTINGS was judged.
+  EXPECT_EQ(server->report().requests(), 1000u);
+  EXPECT_GT(server->report().flood.end_streams, 0u);
+}
+
+TEST(MockDaemon, AScriptIsForTheValidateProfile) {
+  Options options = basic_options();
+  options.profile.profile = mock::Profile::flood;
+  options.script = mock::Script::parse("when request 3 -> reset CANCEL", "t").value();
+  const auto server = Server::start(std::move(options));
+  ASSERT_FALSE(server.ok());
+  EXPECT_NE(server.error().message.find("needs the profile validate"), std::string::npos) << server.error().message;
+}
+
 TEST(MockDaemon, FourWorkersShareConnectionsAndTheirLedgersAddUp) {
   Options options = basic_options();
   options.workers = 4;

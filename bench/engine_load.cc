@@ -24,7 +24,7 @@ constexpr std::size_t kBatch = 256;
 constexpr std::string_view kMagic = "D7D3A0B4-53F1-4D8E-9B10-2E2A1E9D6A11";
 
 struct Options {
-  std::string endpoint, ca, certificate, key, topic;
+  std::string endpoint, ca, certificate, key, topic, token_file;
   std::size_t pushes = 500'000;
   unsigned connections = 4;
   unsigned streams = 1000;
@@ -52,6 +52,16 @@ void write_token(std::uint64_t number, std::array<char, 64>& out) {
     for (std::size_t j = 0; j < 8; ++j) bytes[i * 8 + j] = static_cast<std::uint8_t>(word >> (8 * j));
   }
   tocsin::base::hex_encode(bytes, out.data());
+}
+
+// One token a line, each of 64 digits.
+bool read_tokens(const std::string& path, std::vector<std::array<char, 64>>& out) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    if (line.size() != 64) return false;
+    line.copy(out.emplace_back().data(), 64);
+  }
+  return !out.empty();
 }
 
 int fail(const std::string& text) {
@@ -86,7 +96,10 @@ int run(const Options& options) {
 
   std::vector<tocsin::Outcome> outcomes(4096);
   std::vector<tocsin::Push> batch(kBatch);
-  std::vector<std::array<char, 64>> tokens(kBatch);
+  std::vector<std::array<char, 64>> tokens(kBatch), given;
+  if (!options.token_file.empty() && !read_tokens(options.token_file, given)) {
+    return fail(options.token_file + " is not a file of tokens of 64 hex digits, one a line");
+  }
   std::size_t submitted = 0, ended = 0, accepted = 0, made = 0, first = 0;  // batch[first, made) is still to be taken
   const double cpu_before = cpu_seconds();
   const auto start = std::chrono::steady_clock::now();
@@ -95,7 +108,11 @@ int run(const Options& options) {
       first = 0;
       made = std::min(kBatch, options.pushes - submitted);
       for (std::size_t i = 0; i < made; ++i) {
-        write_token(submitted + i, tokens[i]);
+        if (given.empty()) {
+          write_token(submitted + i, tokens[i]);
+        } else {
+          tokens[i] = given[(submitted + i) % given.size()];
+        }
         batch[i] = {};
         batch[i].id = submitted + i;
         batch[i].token = {tokens[i].data(), tokens[i].size()};
@@ -133,6 +150,7 @@ int main(int argc, char** argv) {
   app.add_option("--cert", options.certificate, "push certificate, PEM")->required()->check(CLI::ExistingFile);
   app.add_option("--key", options.key, "its key, PEM")->required()->check(CLI::ExistingFile);
   app.add_option("--topic", options.topic, "apns-topic")->required();
+  app.add_option("--token-file", options.token_file, "tokens to push to, one a line, over and over (default: from a counter)");
   app.add_option("--pushes", options.pushes, "how many")->capture_default_str();
   app.add_option("--connections", options.connections, "connections at most")->capture_default_str();
   app.add_option("--streams", options.streams, "streams a connection at most")->capture_default_str();

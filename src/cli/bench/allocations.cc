@@ -15,7 +15,9 @@
 #endif
 
 #ifdef TOCSIN_ALLOCATOR_HOOKS
-#include <sanitizer/allocator_interface.h>
+// Of the sanitizers' run time; Debian's gcc comes without the header (sanitizer/allocator_interface.h) that declares it.
+extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*malloc_hook)(const volatile void*, std::size_t),
+                                                         void (*free_hook)(const volatile void*));
 #endif
 
 namespace {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The checks that need JSON: payloads, parts and templates.
-#include <cstring>
 #include <string>
 
 #include <simdjson.h>
 
 #include "apns/request.h"
 #include "base/assertion.h"
+#include "base/plain_text.h"
 
 namespace tocsin::apns {
 namespace {
@@ -137,11 +137,7 @@ bool is_plain_mdm(std::string_view json) {
   constexpr std::string_view kBefore = R"({"mdm":")";
   constexpr std::string_view kAfter = R"("})";
   if (json.size() <= kBefore.size() + kAfter.size() || !json.starts_with(kBefore) || !json.ends_with(kAfter)) return false;
-  bool plain = true;
-  for (const char c : json.substr(kBefore.size(), json.size() - kBefore.size() - kAfter.size())) {
-    plain &= c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
-  }
-  return plain;
+  return base::is_plain(json.substr(kBefore.size(), json.size() - kBefore.size() - kAfter.size()));
 }
 
 }  // namespace
@@ -197,7 +193,7 @@ Refusal check_part(std::string_view part) {
     return {"part", Reason::other, "part has " + std::to_string(part.size()) + " bytes; at most " +
             std::to_string(kPartBytesMax) + " are allowed"};
   }
-  if (!simdjson::validate_utf8(part.data(), part.size())) {
+  if (!base::is_plain(part) && !simdjson::validate_utf8(part.data(), part.size())) {
     return {"part", Reason::other, "part is not valid UTF-8; give it as plain UTF-8 text"};
   }
   return {};
@@ -274,34 +270,7 @@ PayloadHalves split_payload(std::string_view payload) {
   return {std::string(payload.substr(0, at)), std::string(payload.substr(at + kPartMark.size()))};
 }
 
-namespace {
-
-// Not 0 if one of eight bytes cannot go into a JSON string as it is: the test for a zero byte (the lowest one is told
-// rightly), of the differences to each of the three, and of borrows below 0x20. A byte of 0x80 and up has its own high bit.
-std::uint64_t odd_bytes(std::uint64_t word) {
-  constexpr std::uint64_t kOnes = 0x0101010101010101;
-  const auto zero = [](std::uint64_t x) { return (x - kOnes) & ~x; };
-  const std::uint64_t odd = word | (word - kOnes * 0x20) | zero(word ^ kOnes * 0x22) | zero(word ^ kOnes * 0x5c) | zero(word ^ kOnes * 0x7f);
-  return odd & kOnes << 7;
-}
-
-}  // namespace
-
-bool plain_json_text(std::string_view text) {
-  std::uint64_t odd = 0, word = 0;
-  const char* const end = text.data() + text.size();
-  if (text.size() < 8) {
-    word = 0x2020202020202020;
-    for (const char c : text) word = word << 8 | static_cast<unsigned char>(c);
-    return odd_bytes(word) == 0;
-  }
-  for (const char* at = text.data(); end - at >= 8; at += 8) {
-    std::memcpy(&word, at, 8);
-    odd |= odd_bytes(word);
-  }
-  std::memcpy(&word, end - 8, 8);  // what is left, and some of what was seen
-  return (odd | odd_bytes(word)) == 0;
-}
+bool plain_json_text(std::string_view text) { return base::is_plain(text); }
 
 bool append_json_escaped(std::string_view part, std::string& out) {
   constexpr char kDigits[] = "0123456789abcdef";

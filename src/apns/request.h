@@ -86,7 +86,7 @@ PayloadHalves split_payload(std::string_view payload);
 // Appends `part` (valid UTF-8) as the inside of a JSON string. Answers whether any character needed escaping.
 bool append_json_escaped(std::string_view part, std::string& out);
 
-// Whether all of it is printable ASCII without quote and backslash, which a JSON string takes as it is. Eight bytes a step.
+// Whether all of it is printable ASCII without quote and backslash, which a JSON string takes as it is.
 bool plain_json_text(std::string_view text);
 
 }  // namespace tocsin::apns

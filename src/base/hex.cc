@@ -50,20 +50,29 @@ void encode_wide(const std::uint8_t* in, char* out) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(out), text);
 }
 
-// 16 digits to 8 bytes; false if one of them is none.
-bool decode_wide(const char* in, std::uint8_t* out) {
-  const __m128i text = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in));
+// Which of 16 characters are digits 0-9, and which letters a-f or A-F.
+struct Kinds {
+  __m128i digit;
+  __m128i letter;
+  bool all() const { return _mm_movemask_epi8(_mm_or_si128(digit, letter)) == 0xffff; }
+};
+Kinds kinds_of(__m128i text, __m128i lower) {
   const auto within = [](__m128i value, char low, char high) {  // signed: bytes of 0x80 and up are below everything
     return _mm_and_si128(_mm_cmpgt_epi8(value, _mm_set1_epi8(static_cast<char>(low - 1))),
                          _mm_cmplt_epi8(value, _mm_set1_epi8(static_cast<char>(high + 1))));
   };
+  return {within(text, '0', '9'), within(lower, 'a', 'f')};
+}
+
+// 16 digits to 8 bytes; false if one of them is none.
+bool decode_wide(const char* in, std::uint8_t* out) {
+  const __m128i text = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in));
   const __m128i lower = _mm_or_si128(text, _mm_set1_epi8(0x20));
-  const __m128i digit = within(text, '0', '9');
-  const __m128i letter = within(lower, 'a', 'f');
-  if (_mm_movemask_epi8(_mm_or_si128(digit, letter)) != 0xffff) return false;
+  const Kinds kinds = kinds_of(text, lower);
+  if (!kinds.all()) return false;
   const __m128i nibbles =
-      _mm_or_si128(_mm_and_si128(digit, _mm_sub_epi8(text, _mm_set1_epi8('0'))),
-                   _mm_and_si128(letter, _mm_sub_epi8(lower, _mm_set1_epi8('a' - 10))));
+      _mm_or_si128(_mm_and_si128(kinds.digit, _mm_sub_epi8(text, _mm_set1_epi8('0'))),
+                   _mm_and_si128(kinds.letter, _mm_sub_epi8(lower, _mm_set1_epi8('a' - 10))));
   // In each 16-bit lane the first digit is the low byte: (first << 4 | second), then the lanes packed to bytes.
   const __m128i first = _mm_and_si128(_mm_slli_epi16(nibbles, 4), _mm_set1_epi16(0x00f0));
   const __m128i bytes = _mm_or_si128(first, _mm_srli_epi16(nibbles, 8));
@@ -109,7 +118,14 @@ std::string hex_encode(std::span<const std::uint8_t> bytes) {
 }
 
 std::size_t hex_first_bad(std::string_view text) {
-  for (std::size_t i = 0; i < text.size(); ++i) {
+  std::size_t i = 0;
+#if defined(__SSE2__)
+  for (; i + kWide <= text.size(); i += kWide) {
+    const __m128i wide = _mm_loadu_si128(reinterpret_cast<const __m128i*>(text.data() + i));
+    if (!kinds_of(wide, _mm_or_si128(wide, _mm_set1_epi8(0x20))).all()) break;
+  }
+#endif
+  for (; i < text.size(); ++i) {
     if (kValues[static_cast<std::uint8_t>(text[i])] == 0xff) return i;
   }
   return std::string_view::npos;

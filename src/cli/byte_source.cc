@@ -42,19 +42,13 @@ struct ByteSource::Impl {
     return {ReadState::failed, 0};
   }
 
-  // More bytes behind `end`.
-  ReadResult fill() {
-    if (begin == end) begin = end = 0;
-    if (end == raw.size()) {
-      std::memmove(raw.data(), raw.data() + begin, end - begin);
-      end -= begin;
-      begin = 0;
-    }
+  // Bytes of the file, at most a chunk.
+  ReadResult read_file(char* to, std::size_t bytes) {
     if (!regular) {
       pollfd waited{fd, POLLIN, 0};
       if (::poll(&waited, 1, kWaitMs) <= 0) return {ReadState::wait, 0};
     }
-    const ssize_t got = ::read(fd, raw.data() + end, raw.size() - end);
+    const ssize_t got = ::read(fd, to, std::min(bytes, raw.size()));
     if (got < 0) {
       if (errno == EINTR || errno == EAGAIN) return {ReadState::wait, 0};
       return fail(fmt::format("{}: cannot be read: {}", name, std::strerror(errno)));
@@ -63,9 +57,21 @@ struct ByteSource::Impl {
       file_ended = true;
       return {ReadState::end, 0};
     }
-    end += static_cast<std::size_t>(got);
     taken += static_cast<std::uint64_t>(got);
     return {ReadState::data, static_cast<std::size_t>(got)};
+  }
+
+  // More bytes behind `end`.
+  ReadResult fill() {
+    if (begin == end) begin = end = 0;
+    if (end == raw.size()) {
+      std::memmove(raw.data(), raw.data() + begin, end - begin);
+      end -= begin;
+      begin = 0;
+    }
+    const ReadResult got = read_file(raw.data() + end, raw.size() - end);
+    end += got.bytes;
+    return got;
   }
 
   // Two bytes tell gzip from text.
@@ -80,10 +86,7 @@ struct ByteSource::Impl {
   }
 
   ReadResult read_plain(std::span<char> out) {
-    if (begin == end) {
-      if (file_ended) return {ReadState::end, 0};
-      if (const ReadResult more = fill(); more.state != ReadState::data) return more;
-    }
+    if (begin == end) return file_ended ? ReadResult{} : read_file(out.data(), out.size());
     const std::size_t n = std::min(out.size(), end - begin);
     std::memcpy(out.data(), raw.data() + begin, n);
     begin += n;

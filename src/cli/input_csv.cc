@@ -3,12 +3,18 @@
 // which is several times faster and gives the same fields (a test compares the two).
 #include <csv.h>
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+#include <bit>
 #include <charconv>
 #include <vector>
 
 #include <fmt/format.h>
 
 #include "cli/input.h"
+#include "cli/lines.h"
 #include "cli/units.h"
 
 namespace tocsin::cli {
@@ -22,6 +28,37 @@ std::string_view trimmed(std::string_view text) {
   while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
   return text;
 }
+
+// Calls on_comma(index) for each comma. False: there is a quote; how many commas were told then is open.
+#if defined(__SSE2__)
+static_assert(kLinePadding >= 16);  // is read behind the line
+
+template <class OnComma>
+bool each_comma(std::string_view line, OnComma&& on_comma) {
+  for (std::size_t from = 0; from < line.size(); from += 16) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(line.data() + from));
+    const __m128i commas = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(','));
+    const __m128i quotes = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('"'));
+    auto found = static_cast<unsigned>(_mm_movemask_epi8(_mm_or_si128(commas, quotes)));
+    if (line.size() - from < 16) found &= (1u << (line.size() - from)) - 1;
+    for (; found != 0; found &= found - 1) {
+      const std::size_t at = from + static_cast<std::size_t>(std::countr_zero(found));
+      if (line[at] == '"') return false;
+      on_comma(at);
+    }
+  }
+  return true;
+}
+#else
+template <class OnComma>
+bool each_comma(std::string_view line, OnComma&& on_comma) {
+  for (std::size_t at = 0; at < line.size(); ++at) {
+    if (line[at] == '"') return false;
+    if (line[at] == ',') on_comma(at);
+  }
+  return true;
+}
+#endif
 
 bool to_integer(std::string_view text, std::int64_t& out) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
@@ -50,7 +87,7 @@ class CsvParser final : public LineParser {
   }
   static void on_record(int, void* self) { static_cast<CsvParser*>(self)->complete_ = true; }
 
-  void split(std::string_view line);
+  bool split(std::string_view line);
   bool feed(std::string_view line);
   void reset();
   Took broken(Reject& reject, std::string error);
@@ -70,14 +107,16 @@ class CsvParser final : public LineParser {
   bool complete_ = false;
 };
 
-void CsvParser::split(std::string_view line) {
+// False: the line has a quote.
+bool CsvParser::split(std::string_view line) {
   fields_.clear();
-  for (;;) {
-    const std::size_t comma = line.find(',');
-    fields_.push_back(trimmed(line.substr(0, comma)));
-    if (comma == std::string_view::npos) return;
-    line.remove_prefix(comma + 1);
-  }
+  std::size_t from = 0;
+  const bool plain = each_comma(line, [&](std::size_t comma) {
+    fields_.push_back(trimmed(line.substr(from, comma - from)));
+    from = comma + 1;
+  });
+  if (plain) fields_.push_back(trimmed(line.substr(from)));
+  return plain;
 }
 
 bool CsvParser::feed(std::string_view line) {
@@ -101,9 +140,8 @@ LineParser::Took CsvParser::take(std::uint64_t number, std::string_view line, Re
   if (!open_) {
     first_line_ = number;
     if (line.find_first_not_of(" \t") == std::string_view::npos) return Took::nothing;
-    if (line.find('"') == std::string_view::npos) {
+    if (split(line)) {
       input_ = line;
-      split(line);
       return whole(record, reject);
     }
     raw_.clear();

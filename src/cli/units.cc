@@ -10,6 +10,8 @@
 
 #include <fmt/format.h>
 
+#include "base/plain_text.h"
+
 namespace tocsin::cli {
 namespace {
 
@@ -233,10 +235,7 @@ std::size_t utf8_length(std::string_view text) {
 void append_json_string(std::string_view text, std::string& out) {
   out += '"';
   while (!text.empty()) {
-    std::size_t plain = 0;
-    while (plain < text.size() && text[plain] >= 0x20 && text[plain] < 0x7f && text[plain] != '"' &&
-           text[plain] != '\\')
-      ++plain;
+    const std::size_t plain = base::plain_bytes(text);
     out.append(text.substr(0, plain));
     text.remove_prefix(plain);
     if (text.empty()) break;
@@ -304,8 +303,9 @@ bool parse_time_ms(std::string_view text, std::int64_t& out_ms) {
   std::int64_t seconds = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
   if (error == std::errc{} && end == text.data() + text.size()) {
+    if (seconds < kFrom || seconds > kTo) return false;
     out_ms = seconds * 1000;
-    return seconds >= kFrom && seconds <= kTo;
+    return true;
   }
   const int year = take_digits(text, 4);
   if (!take_char(text, "-")) return false;

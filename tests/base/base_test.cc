@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "base/hex.h"
+#include "base/plain_text.h"
 #include "base/prng.h"
 #include "base/slab.h"
 
@@ -76,9 +77,30 @@ TEST(Hex, LongTextIsJudgedCharacterByCharacter) {
       std::array<std::uint8_t, 18> out{};
       const bool digit = std::isxdigit(c) != 0;
       ASSERT_EQ(hex_decode(text, out.data()), digit) << place << " " << c;
+      ASSERT_EQ(hex_first_bad(text), digit ? std::string_view::npos : place) << c;
       if (!digit) continue;
       for (auto& t : text) t = static_cast<char>(std::tolower(t));
       ASSERT_EQ(hex_encode(out), text) << place << " " << c;
+    }
+  }
+}
+
+TEST(PlainText, EndsAtTheFirstOtherByteWhereverItStands) {
+  for (std::size_t size = 0; size <= 50; ++size) {
+    std::string text(size + kPlainPadding, '"');
+    std::fill_n(text.begin(), size, 'a');
+    const char* const end = text.data() + size;
+    EXPECT_EQ(plain_bytes(std::string_view(text).substr(0, size)), size);
+    EXPECT_EQ(plain_end(text.data(), end), end);
+    for (std::size_t place = 0; place < size; ++place) {
+      for (int c = 0; c < 256; ++c) {
+        text[place] = static_cast<char>(c);
+        const bool plain = c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+        ASSERT_EQ(is_plain(text[place]), plain) << c;
+        ASSERT_EQ(plain_bytes(std::string_view(text).substr(0, size)), plain ? size : place) << size << " " << c;
+        ASSERT_EQ(plain_end(text.data(), end), plain ? end : text.data() + place) << size << " " << c;
+      }
+      text[place] = 'a';
     }
   }
 }

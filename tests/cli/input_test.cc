@@ -14,6 +14,7 @@
 
 #include "base/prng.h"
 #include "cli/input.h"
+#include "cli/input_plain.h"
 #include "cli/prepare.h"
 
 namespace tocsin::cli {
@@ -164,6 +165,98 @@ TEST(Ndjson, UnknownKeysAreIgnoredAndNamedOnce) {
   EXPECT_EQ(all.warning.find("\"color\""), all.warning.rfind("\"color\""));
 }
 
+// What a parser makes of one line, all of it.
+std::string taken(LineParser& parser, std::string_view line) {
+  std::string padded(line);
+  padded.append(kLinePadding, '"');
+  Record r;
+  Reject reject;
+  std::string out;
+  switch (parser.take(7, std::string_view(padded).substr(0, line.size()), r, reject)) {
+    case LineParser::Took::record:
+      for (const std::string_view text : {r.token, r.magic, r.topic, r.id, r.payload, r.push_type, r.collapse_id,
+                                          r.apns_id, r.priority_class, r.input})
+        out.append(text) += '|';
+      for (const std::int64_t number : {r.deadline, r.registered_at_ms, r.priority, r.expiration,
+                                        static_cast<std::int64_t>(r.present), static_cast<std::int64_t>(r.line)})
+        out += std::to_string(number) + "|";
+      break;
+    case LineParser::Took::reject:
+      out = std::to_string(reject.line) + reject.field + ": " + reject.error + ": ";
+      out.append(reject.input);
+      break;
+    default:
+      out = "nothing";
+  }
+  return out + parser.take_unknown();
+}
+
+bool is_short_cut(const std::string& line) {
+  Record record;
+  std::string padded = line + std::string(kLinePadding, '"');
+  return read_plain_line(std::string_view(padded).substr(0, line.size()), record);
+}
+
+TEST(Ndjson, ShortCutTakesWhatIsCommon) {
+  for (const char* line : {
+           R"({"id":"00008030-2F","topic":"com.apple.mgmt.External.1","magic":"A4115304-5303","token":"71dfec"})",
+           R"({"token": "ab", "magic": "M", "id": 17})", R"({"token":"ab","id":0,"priority":5,"expiration":1800000000})",
+           R"({"token":"ab","push_type":"alert","collapse_id":"c","apns_id":"x","priority_class":"bulk"})",
+           R"({"token":"","deadline":1800000000,"registered_at":"2026-11-24T06:08:09Z"})",
+           R"({"registered_at":1800000000})"})
+    EXPECT_TRUE(is_short_cut(line)) << line;
+  for (const char* line : {
+           "", "{", "{}", "[]", R"({"token":"a\u0062"})", "{\"token\":\"\xc3\xa9\"}", "{\"token\":\"a\tb\"}",
+           R"({"token":"a","token":"b"})", R"({"shoe":"a"})", R"({"token":null})", R"({"token":5})", R"({"token":"a",})",
+           R"({"token":"a"}})", R"({"token":"a"} )", R"( {"token":"a"})", R"({"token" :"a"})", R"({"id":01})",
+           R"({"id":-1})", R"({"id":1.5})", R"({"priority":"5"})", R"({"payload":{"aps":{}}})", R"({"payload":"{}"})",
+           R"({"id":1234567890123456789})", R"({"registered_at":"soon"})", R"({"":"a"})", R"({"token":"a})", R"({"token)",
+           R"({"token")", R"({"token":)", R"({"token":})", R"({"token":"a","})"})
+    EXPECT_FALSE(is_short_cut(line)) << line;
+  EXPECT_FALSE(is_short_cut("{\"id\":\"" + std::string(511, 'x') + "\"}"));
+  EXPECT_TRUE(is_short_cut("{\"id\":\"" + std::string(510, 'x') + "\"}"));
+}
+
+// Lines of pieces that are nearly plain, many of them damaged: both ways of reading must give the same.
+TEST(Ndjson, ShortCutAgreesWithTheGeneralParser) {
+  base::Prng prng(11);
+  const std::vector<std::string> values = {
+      "\"\"", "\"ab12\"", "\"A4115304-5303-4E8A-B283-A76B83A164FA\"", "\"x y\"", "\"\\u0041\"", "\"q\\\"q\"",
+      "\"\xc3\xa9\"", "\"\xff\"", "\"\x7f\"", "\"\x01\"", "0", "7", "10", "007", "-1", "1.5", "1e3", "1800000000",
+      "999999999999999999", "1234567890123456789", "99999999999999999999", "null", "true", "{}", "{\"a\":[1]}", "[]", "\"5\"",
+      "\"2026-11-24T06:08:09Z\"", "\"" + std::string(509, 'i') + "\"", "\"" + std::string(511, 'i') + "\"", "\"{},:\""};
+  const auto general = make_ndjson_parser(false);
+  const auto both = make_ndjson_parser();
+  std::size_t short_cuts = 0, damaged = 0;
+  for (int i = 0; i < 60'000; ++i) {
+    std::string line = "{";
+    for (std::uint64_t n = 1 + prng.below(5); n > 0; --n) {
+      const std::size_t field = prng.below(std::size(kFieldNames) + (i % 4 == 0 ? 1 : 0));
+      line.append("\"").append(field < std::size(kFieldNames) ? kFieldNames[field].name : "shoe").append("\":");
+      if (prng.below(8) == 0) line += ' ';
+      // Mostly what is plain.
+      line += values[prng.below(prng.below(3) == 0 ? values.size() : 4)];
+      if (n > 1) line += prng.below(8) == 0 ? ", " : ",";
+    }
+    line += '}';
+    if (prng.below(4) == 0) {  // one byte changed, gone or more
+      static constexpr char kBytes[] = "{}[]\":,\\ \t09a\x80\x1f";
+      const std::size_t at = prng.below(line.size());
+      const char byte = kBytes[prng.below(sizeof(kBytes) - 1)];
+      const std::uint64_t how = prng.below(3);
+      if (how == 0) line[at] = byte;
+      if (how == 1) line.erase(at, 1);
+      if (how == 2) line.insert(at, 1, byte);
+      ++damaged;
+    }
+    if (line.find('\n') != std::string::npos) continue;
+    short_cuts += is_short_cut(line) ? 1 : 0;
+    ASSERT_EQ(taken(*both, line), taken(*general, line)) << line;
+  }
+  EXPECT_GT(short_cuts, 5'000u);
+  EXPECT_GT(damaged, 10'000u);
+}
+
 TEST(Lines, TooLongIsARejectAndTheNextLineIsWhole) {
   for (const std::size_t bytes : {kLineBytesMax - 30, kLineBytesMax + 1, kLineBytesMax * 3, std::size_t{2'000'000}}) {
     for (const std::size_t buffer : {std::size_t{1}, std::size_t{4096}, std::size_t{256 * 1024}}) {
@@ -238,7 +331,7 @@ TEST(Csv, ShortCutAgreesWithLibcsv) {
   std::vector<std::vector<std::string>> expected;
   for (int i = 0; i < 2000; ++i) {
     std::string line;
-    for (std::uint64_t n = prng.below(24); n > 0; --n) line += alphabet[prng.below(sizeof(alphabet) - 1)];
+    for (std::uint64_t n = prng.below(i % 2 == 0 ? 24 : 90); n > 0; --n) line += alphabet[prng.below(sizeof(alphabet) - 1)];
     if (line.find_first_not_of(" \t") == std::string::npos) continue;
     text += line + "\n";
     struct Got {

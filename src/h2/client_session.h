@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // ClientSession: the client side of one HTTP/2 connection, made for batches: many requests are encoded
 // into one output buffer, bytes are fed and many answers come back. It does no I/O and has no clock, and
-// knows nothing of APNs. Implementations stand behind this interface (nghttp2's session now).
+// knows nothing of APNs. Two implementations stand behind this interface: a purpose-made one, and nghttp2's session.
 //
 // Streams are ours to count: write() starts a request only while can_start() > 0 and, if it has a body,
 // only if its first byte fits the windows; no library queues for us (invariant 6). Control frames go first.
@@ -132,6 +132,7 @@ class ClientSession {
   virtual void open_tags(std::vector<Orphan>& out) const = 0;
 };
 
+Result<std::unique_ptr<ClientSession>> make_fast_client(const ClientOptions& options);
 Result<std::unique_ptr<ClientSession>> make_nghttp2_client(const ClientOptions& options);
 
 }  // namespace tocsin::h2

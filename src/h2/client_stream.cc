@@ -39,7 +39,7 @@ void format_value(base::SlotFormat format, base::ByteView raw, char* out) {
 
 }  // namespace
 
-void ClientStream::capture(BlockHeap& heap, std::size_t position, std::string_view value) {
+void KeptResponse::capture(BlockHeap& heap, std::size_t position, std::string_view value) {
   Capture& at = captured[position];
   if (at.set) return;  // a repeated field: the first counts
   at.set = true;
@@ -54,14 +54,14 @@ void ClientStream::capture(BlockHeap& heap, std::size_t position, std::string_vi
   more_text.append(heap, value.data(), value.size());
 }
 
-std::string_view ClientStream::captured_text(std::size_t position) const {
+std::string_view KeptResponse::captured_text(std::size_t position) const {
   const Capture& at = captured[position];
   if (at.size == 0) return {};
   if (at.at < text.size()) return {text.data() + at.at, at.size};
   return base::as_text(more_text.view().subspan(at.at - text.size(), at.size));
 }
 
-void ClientStream::drop_captures(BlockHeap& heap) {
+void KeptResponse::drop_captures(BlockHeap& heap) {
   captured = {};
   text_bytes = 0;
   more_text.release(heap);

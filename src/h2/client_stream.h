@@ -19,12 +19,30 @@
 #include "base/fields.h"
 #include "h2/client_session.h"
 #include "h2/nghttp2_parts.h"
+#include "h2/response_rules.h"
 
 namespace tocsin::h2 {
 
-inline constexpr std::uint64_t kNoLength = ~std::uint64_t{0};
+// What is kept of a response that is not whole yet.
+struct KeptResponse {
+  struct Capture {
+    std::uint32_t at = 0;
+    std::uint32_t size = 0;
+    bool set = false;
+  };
+  std::array<Capture, kCapturesMax> captured{};
+  GrowBlock more_text;  // captured text beyond the inline part
+  GrowBlock body;
+  std::uint32_t text_bytes = 0;
+  // Two UUIDs' worth (apns-id, apns-unique-id) without a block of their own.
+  std::array<char, 72> text{};
 
-struct ClientStream {
+  void capture(BlockHeap& heap, std::size_t position, std::string_view value);
+  std::string_view captured_text(std::size_t position) const;
+  void drop_captures(BlockHeap& heap);
+};
+
+struct ClientStream : KeptResponse {
   std::uint64_t tag = 0;
   std::int32_t id = 0;
   std::uint16_t status = 0;
@@ -42,21 +60,6 @@ struct ClientStream {
   std::uint64_t length = kNoLength;          // of its content-length
   OutBody out;
 
-  struct Capture {
-    std::uint32_t at = 0;
-    std::uint32_t size = 0;
-    bool set = false;
-  };
-  std::array<Capture, kCapturesMax> captured{};
-  GrowBlock more_text;  // captured text beyond the inline part
-  GrowBlock body;
-  std::uint32_t text_bytes = 0;
-  // Two UUIDs' worth (apns-id, apns-unique-id) without a block of their own.
-  std::array<char, 72> text{};
-
-  void capture(BlockHeap& heap, std::size_t position, std::string_view value);
-  std::string_view captured_text(std::size_t position) const;
-  void drop_captures(BlockHeap& heap);
   void reset(BlockHeap& heap);
 };
 

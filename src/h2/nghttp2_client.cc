@@ -7,44 +7,12 @@
 
 #include "h2/client_stream.h"
 #include "h2/nghttp2_parts.h"
+#include "h2/response_rules.h"
 
 namespace tocsin::h2 {
 namespace {
 
 constexpr std::int32_t kStreamIdMax = std::numeric_limits<std::int32_t>::max();
-
-// Three digits, or 0.
-std::uint16_t status_value(std::string_view text) {
-  if (text.size() != 3) return 0;
-  unsigned value = 0;
-  for (const char digit : text) {
-    if (digit < '0' || digit > '9') return 0;
-    value = value * 10 + static_cast<unsigned>(digit - '0');
-  }
-  return value >= 100 && value < 600 ? static_cast<std::uint16_t>(value) : std::uint16_t{0};
-}
-
-// Digits only, or kNoLength.
-std::uint64_t length_value(std::string_view text) {
-  if (text.empty() || text.size() > 18) return kNoLength;
-  std::uint64_t value = 0;
-  for (const char digit : text) {
-    if (digit < '0' || digit > '9') return kNoLength;
-    value = value * 10 + static_cast<unsigned>(digit - '0');
-  }
-  return value;
-}
-
-// Fields of an HTTP/1 connection, which make a message malformed (RFC 9113 section 8.2.2).
-bool connection_specific(std::string_view name) {
-  switch (name.size()) {
-    case 7: return name == "upgrade";
-    case 10: return name == "connection" || name == "keep-alive";
-    case 16: return name == "proxy-connection";
-    case 17: return name == "transfer-encoding";
-    default: return false;
-  }
-}
 
 class Nghttp2Client final : public ClientSession {
  public:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a server sends to our client session, with requests open, in any cut.
+// What a server sends to our client session, each codec, with requests open, in any cut.
 //
 // Input: options, first stream id, cuts (fuzz.h), then frames: HTTP/2's own or, by an option, their short form
 // (h2_wire.h). Properties: each tag ends at most once and only if it was open; no answer for anybody else; `complete`
@@ -10,6 +10,7 @@
 #include <memory>
 #include <vector>
 
+#include "h2/fast_client.h"
 #include "h2/nghttp2_client.h"
 #include "h2_wire.h"
 
@@ -20,7 +21,8 @@ constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 class Run {
  public:
-  Run(std::uint8_t options, std::uint8_t first) : options_(options) {
+  using Make = Result<std::unique_ptr<h2::ClientSession>> (*)(const h2::ClientOptions&, std::int32_t);
+  Run(Make make, std::uint8_t options, std::uint8_t first) : options_(options) {
     h2::ClientOptions client;
     client.captures = {"apns-id", "apns-unique-id", "retry-after"};
     client.streams_max = (options & 2) != 0 ? 2 : 20;
@@ -31,7 +33,7 @@ class Run {
     body_max_ = client.answer_body_max;
     // Near the end of the ids, or from their beginning.
     const std::int32_t first_id = first < 8 && first != 0 ? 0x7fffffff - 2 * (first - 1) : 1;
-    auto made = h2::make_nghttp2_client_at(client, first_id);
+    auto made = make(client, first_id);
     FUZZ_CHECK(made.ok());
     session_ = std::move(made).value();
     base::FieldList fields;
@@ -216,18 +218,20 @@ class Run {
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace tocsin::fuzz;
-  Choices choices(data, size);
-  const std::uint8_t options = choices.byte();
-  Run run(options, choices.byte());
-  Cuts cuts(choices);
-  const std::string spelled = (options & 1) != 0 ? spell_frames(choices.rest()) : std::string(choices.rest());
-  std::string_view wire = spelled;
-  run.begin();
-  while (!wire.empty() || cuts.more()) {
-    unsigned deed = 0;
-    const std::string_view piece = cuts.next(wire, deed);
-    if (!run.step(piece, deed)) break;
+  for (const Run::Make make : {&tocsin::h2::make_fast_client_at, &tocsin::h2::make_nghttp2_client_at}) {
+    Choices choices(data, size);
+    const std::uint8_t options = choices.byte();
+    Run run(make, options, choices.byte());
+    Cuts cuts(choices);
+    const std::string spelled = (options & 1) != 0 ? spell_frames(choices.rest()) : std::string(choices.rest());
+    std::string_view wire = spelled;
+    run.begin();
+    while (!wire.empty() || cuts.more()) {
+      unsigned deed = 0;
+      const std::string_view piece = cuts.next(wire, deed);
+      if (!run.step(piece, deed)) break;
+    }
+    run.end();
   }
-  run.end();
   return 0;
 }

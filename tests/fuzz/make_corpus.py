@@ -83,6 +83,35 @@ def h2_client():
     yield "no_settings", bytes([33, 0]) + cuts(0x20) + brief(SETTINGS, 0, 0, settings((3, 2), (6, 50)))
 
 
+def h2_client_diff():
+    """As h2_client_bytes, and what the two codecs might see differently."""
+    yield from h2_client()
+    accepted = b"\x88" + literal("apns-id", ID)
+    coded = b"\x40\x07apns-id\x84" + bytes([0x1f, 0x1f, 0x1f, 0xff])
+    added = b"\x88\x40\x07apns-id\x24" + ID.encode()
+    talks = {
+        "added": [(HEADERS, END_HEADERS | END_STREAM, 1, added), (HEADERS, END_HEADERS | END_STREAM, 3, b"\x88\xbe"),
+                  (HEADERS, END_HEADERS | END_STREAM, 5, b"\x88\x7e\x01x")],
+        "sizes": [(HEADERS, END_HEADERS | END_STREAM, 1, b"\x3f\x45" + added), (HEADERS, END_HEADERS, 3, b"\x20\x3f\x45\x88" + coded),
+                  (DATA, END_STREAM, 3, b"{}"), (HEADERS, END_HEADERS | END_STREAM, 5, b"\x88\xbe")],
+        "tables": [(SETTINGS, 0, 0, settings((1, 64))), (HEADERS, END_HEADERS | END_STREAM, 1, accepted),
+                   (SETTINGS, 0, 0, settings((1, 0), (1, 4096))), (HEADERS, END_HEADERS | END_STREAM, 3, accepted),
+                   (SETTINGS, 0, 0, settings((1, 200), (3, 7))), (HEADERS, END_HEADERS | END_STREAM, 5, accepted)],
+        "overflow": [(WINDOW, 0, 1, words(0x7fffffff)), (RST, 0, 1, words(8)), (SETTINGS, 0, 0, settings((4, 0x7fffffff)))],
+        "ended_early": [(HEADERS, END_HEADERS | END_STREAM, 7, b"\x8c"), (DATA, END_STREAM, 7, b"x"), (HEADERS, END_HEADERS, 7, b"\x88")],
+        "windows_used": [(HEADERS, END_HEADERS, 1, accepted)] + [(DATA, 0, 1, b"d" * 90)] * 4 + [(DATA, END_STREAM | PADDED, 1, b"\x09" + b"e" * 20)],
+        "length": [(HEADERS, END_HEADERS, 1, accepted + literal("content-length", "4")), (DATA, 0, 1, b"bo"), (DATA, END_STREAM, 1, b"dy"),
+                   (HEADERS, END_HEADERS, 3, accepted + literal("content-length", "4")), (DATA, END_STREAM, 3, b"bo")],
+        "after_goaway": [(GOAWAY, 0, 0, words(0, 0)), (PING, 0, 0, b"12345678"), (GOAWAY, 0, 0, words(1, 0))],
+    }
+    deeds = (0xff, 0x5f, 0x3f, 0x9f, 0x7f, 0xdf, 0x5f, 0x3f, 0xff, 0xff)
+    for name, frames in talks.items():
+        text = b"".join(brief(*frame) for frame in frames)
+        for number, options in enumerate((1, 1 | 2 | 4, 1 | 16, 1 | 64, 1 | 8 | 16 | 64)):
+            yield f"{name}_{number}", bytes([options, 0]) + cuts(*(deeds if number % 2 else ())) + text
+        yield f"{name}_cut", bytes([1, 0]) + cuts(*(1 + 7 * i % 16 | (i % 8) << 5 for i in range(60))) + text
+
+
 def h2_mock():
     """options, cuts, frames behind the preface."""
     def request(stream, *more, path="/3/device/" + "ab" * 32, flags=END_HEADERS):
@@ -383,7 +412,8 @@ def text_values():
 
 
 TARGETS = {
-    "h2_client_bytes": h2_client, "h2_mock_bytes": h2_mock, "h2_flood_bytes": h2_flood, "apns_answer": apns_answer, "input_ndjson": input_ndjson,
+    "h2_client_bytes": h2_client, "h2_client_diff": h2_client_diff, "h2_mock_bytes": h2_mock, "h2_flood_bytes": h2_flood,
+    "apns_answer": apns_answer, "input_ndjson": input_ndjson,
     "input_csv": input_csv, "http1_request": http1_request, "proxy_answer": proxy_answer, "tls_records": tls_records,
     "identity_bytes": identity_bytes, "provider_token": provider_token, "outcome_file": outcome_file, "text_values": text_values,
     "mock_script": mock_script, "shard_choices": shard_choices,

@@ -1,141 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// The client session: against hand-made frames, and against the server session in memory.
-#include <algorithm>
-#include <cstdlib>
-#include <functional>
+// The client session against hand-made frames, each codec.
 #include <map>
-#include <new>
 #include <set>
 
-#include <gtest/gtest.h>
 #include <nghttp2/nghttp2.h>
 
-#include "base/hex.h"
-#include "base/prng.h"
-#include "frames.h"
-#include "h2/nghttp2_client.h"
-#include "h2/server_session.h"
-
-namespace {
-std::uint64_t allocations = 0;  // of this program's operator new, which is also what the sessions' heaps take from
-}
-
-// GCC sees malloc and free behind inlined new and delete and takes the pair for a mismatch.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
-#endif
-void* operator new(std::size_t bytes) {
-  ++allocations;
-  void* memory = std::malloc(bytes == 0 ? 1 : bytes);
-  if (memory == nullptr) std::abort();
-  return memory;
-}
-void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
-  ++allocations;
-  return std::malloc(bytes == 0 ? 1 : bytes);
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, const std::nothrow_t&) noexcept { std::free(memory); }
+#include "client_peer.h"
 
 namespace tocsin::h2 {
 namespace {
 
 using namespace test;
 
-base::FieldList push_fields() {
-  base::FieldList list;
-  list.constant(":method", "POST");
-  list.constant(":scheme", "https");
-  list.constant(":authority", "api.push.apple.com");
-  list.slot(":path", base::SlotFormat::hex, "/3/device/");
-  list.constant("apns-topic", "com.apple.mgmt.External.1");
-  list.constant("apns-push-type", "mdm");
-  list.slot("apns-id", base::SlotFormat::uuid);
-  list.slot("apns-collapse-id", base::SlotFormat::text, "c-");
-  return list;
-}
+INSTANTIATE_TEST_SUITE_P(Codecs, EachClient, testing::Values(kFast, kNghttp2), codec_name);
 
-// The three slot values of request n.
-struct Values {
-  std::array<std::uint8_t, 32> token{};
-  std::array<std::uint8_t, 16> id{};
-  std::string collapse;
-  explicit Values(std::uint64_t n) : collapse(std::to_string(n)) {
-    for (std::size_t i = 0; i < token.size(); ++i) token[i] = static_cast<std::uint8_t>(base::mix64(n + i * 77));
-    for (std::size_t i = 0; i < id.size(); ++i) id[i] = static_cast<std::uint8_t>(base::mix64(n * 31 + i));
-  }
-  std::string id_text() const { return base::uuid_format(id); }
-};
-
-Request make_request(std::uint64_t tag, std::uint32_t prepared, const Values& values, std::string_view body = {}) {
-  Request request;
-  request.tag = tag;
-  request.prepared = prepared;
-  request.slots[0] = std::as_bytes(std::span(values.token));
-  request.slots[1] = std::as_bytes(std::span(values.id));
-  request.slots[2] = base::as_bytes(values.collapse);
-  if (!body.empty()) {
-    request.body[0] = base::as_bytes(body);
-    request.body_parts = 1;
-  }
-  return request;
-}
-
-// A client whose peer is the test.
-struct Raw {
-  explicit Raw(ClientOptions options = {.captures = {"apns-id", "apns-unique-id"}}, std::int32_t first_id = 1)
-      : client(std::move(make_nghttp2_client_at(options, first_id)).value()), prepared(client->prepare(push_fields())) {}
-
-  // With the peer's SETTINGS behind it.
-  static Raw open(std::vector<std::pair<std::uint32_t, std::uint32_t>> entries = {{3, 1000}}) {
-    Raw raw;
-    raw.begin(entries);
-    return raw;
-  }
-  void begin(const std::vector<std::pair<std::uint32_t, std::uint32_t>>& entries) {
-    feed(settings(entries) + settings_ack());
-    written();
-    events.clear();
-  }
-  bool feed(std::string_view bytes) {
-    const auto result = client->receive(base::as_bytes(bytes), answers, events);
-    if (!result.ok()) error = result.error().message;
-    return result.ok();
-  }
-  std::vector<Frame> written() {
-    client->write_pending(out);
-    return parse(take(out));
-  }
-  // Requests tagged 100, 101, ... from `first`.
-  std::size_t send(std::size_t count, std::string_view body = {}, std::uint64_t first = 100) {
-    std::vector<Values> values;
-    std::vector<Request> requests;
-    for (std::size_t i = 0; i < count; ++i) values.emplace_back(first + i);
-    for (std::size_t i = 0; i < count; ++i) requests.push_back(make_request(first + i, prepared, values[i], body));
-    return client->write(requests, out);
-  }
-  std::vector<std::uint64_t> open_tags() {
-    std::vector<Orphan> orphans;
-    client->open_tags(orphans);
-    std::vector<std::uint64_t> tags;
-    for (const Orphan& orphan : orphans) tags.push_back(orphan.tag);
-    std::sort(tags.begin(), tags.end());
-    return tags;
-  }
-
-  std::unique_ptr<ClientSession> client;
-  std::uint32_t prepared;
-  base::ByteBuffer out;
-  std::vector<Answer> answers;
-  std::vector<Event> events;
-  std::string error;
-};
-
-const std::string kStatus200 = "\x88";
-const std::string kId = "00000000-1111-2222-3333-444444444444";
-
-TEST(ClientSession, ForgottenListsLeaveTheirNumbers) {
+TEST_P(EachClient, ForgottenListsLeaveTheirNumbers) {
   Raw raw = Raw::open();
   ASSERT_EQ(raw.client->prepare(push_fields()), 1u);
   raw.client->forget_prepared();
@@ -143,7 +22,7 @@ TEST(ClientSession, ForgottenListsLeaveTheirNumbers) {
   EXPECT_EQ(raw.send(1), 1u);
 }
 
-TEST(ClientSession, BeginsWithPrefaceAndSettingsAndWaitsForThePeers) {
+TEST_P(EachClient, BeginsWithPrefaceAndSettingsAndWaitsForThePeers) {
   Raw raw;
   EXPECT_EQ(raw.client->can_start(), 0u);
   EXPECT_FALSE(raw.client->settings_seen());
@@ -171,7 +50,7 @@ TEST(ClientSession, BeginsWithPrefaceAndSettingsAndWaitsForThePeers) {
   EXPECT_EQ(raw.events.back().kind, EventKind::settings_ack);
 }
 
-TEST(ClientSession, OwnLimitCountsToo) {
+TEST_P(EachClient, OwnLimitCountsToo) {
   Raw raw(ClientOptions{.streams_max = 3});
   raw.begin({});  // no MAX_CONCURRENT_STREAMS: unlimited
   EXPECT_EQ(raw.client->can_start(), 3u);
@@ -180,7 +59,7 @@ TEST(ClientSession, OwnLimitCountsToo) {
   EXPECT_EQ(raw.client->open_streams(), 3u);
 }
 
-TEST(ClientSession, AnswersCarryStatusCapturesAndBody) {
+TEST_P(EachClient, AnswersCarryStatusCapturesAndBody) {
   Raw raw = Raw::open();
   ASSERT_EQ(raw.send(2), 2u);
   EXPECT_EQ(raw.client->next_stream_id(), 5);
@@ -200,7 +79,7 @@ TEST(ClientSession, AnswersCarryStatusCapturesAndBody) {
   EXPECT_EQ(raw.client->open_streams(), 0u);
 }
 
-TEST(ClientSession, BodiesOfAnswersAreCutAtTheirBound) {
+TEST_P(EachClient, BodiesOfAnswersAreCutAtTheirBound) {
   Raw raw(ClientOptions{.answer_body_max = 10});
   raw.begin({});
   ASSERT_EQ(raw.send(2), 2u);
@@ -214,7 +93,7 @@ TEST(ClientSession, BodiesOfAnswersAreCutAtTheirBound) {
   EXPECT_FALSE(raw.answers[1].body_cut);
 }
 
-TEST(ClientSession, LimitLoweredBelowWhatIsOpen) {
+TEST_P(EachClient, LimitLoweredBelowWhatIsOpen) {
   Raw raw = Raw::open({{3, 10}});
   ASSERT_EQ(raw.send(10), 10u);
   ASSERT_TRUE(raw.feed(settings({{3, 4}})));
@@ -230,7 +109,7 @@ TEST(ClientSession, LimitLoweredBelowWhatIsOpen) {
   EXPECT_EQ(raw.send(5, {}, 200), 1u);
 }
 
-TEST(ClientSession, BodyWaitsForTheStreamWindow) {
+TEST_P(EachClient, BodyWaitsForTheStreamWindow) {
   Raw raw = Raw::open({{3, 100}, {4, 0}});
   EXPECT_EQ(raw.send(1, "body"), 0u) << "not even the first byte fits";
   EXPECT_EQ(raw.send(1), 1u) << "no body, no window";
@@ -249,7 +128,7 @@ TEST(ClientSession, BodyWaitsForTheStreamWindow) {
   EXPECT_EQ(data[0].flags, kEndStream);
 }
 
-TEST(ClientSession, BodyWaitsForTheConnectionWindow) {
+TEST_P(EachClient, BodyWaitsForTheConnectionWindow) {
   Raw raw = Raw::open({{3, 100}, {4, 1 << 20}});
   const std::string body(40'000, 'x');
   EXPECT_EQ(raw.send(5, body), 2u) << "the second is continued, the third cannot begin";
@@ -270,7 +149,7 @@ TEST(ClientSession, BodyWaitsForTheConnectionWindow) {
   EXPECT_EQ(sent[3], 40'000u);
 }
 
-TEST(ClientSession, AnsweredBeforeItsBodyWasSent) {
+TEST_P(EachClient, AnsweredBeforeItsBodyWasSent) {
   Raw raw = Raw::open({{3, 1}, {4, 10}});
   ASSERT_EQ(raw.send(1, std::string(100, 'x')), 1u);
   raw.written();
@@ -286,7 +165,7 @@ TEST(ClientSession, AnsweredBeforeItsBodyWasSent) {
   EXPECT_EQ(raw.answers.size(), 1u);
 }
 
-TEST(ClientSession, GoawayInTheMiddle) {
+TEST_P(EachClient, GoawayInTheMiddle) {
   Raw raw = Raw::open();
   ASSERT_EQ(raw.send(6), 6u);  // ids 1 to 11, tags 100 to 105
   ASSERT_TRUE(raw.feed(goaway(5, 0, "{\"reason\":\"Shutdown\"}")));
@@ -310,7 +189,7 @@ TEST(ClientSession, GoawayInTheMiddle) {
   EXPECT_EQ(raw.open_tags(), (std::vector<std::uint64_t>{100, 102}));
 }
 
-TEST(ClientSession, DoubleGoaway) {
+TEST_P(EachClient, DoubleGoaway) {
   Raw raw = Raw::open();
   ASSERT_EQ(raw.send(4), 4u);
   ASSERT_TRUE(raw.feed(goaway(0x7fffffff, 0)));
@@ -327,7 +206,7 @@ TEST(ClientSession, DoubleGoaway) {
   EXPECT_EQ(raw.open_tags(), std::vector<std::uint64_t>{101});
 }
 
-TEST(ClientSession, ResetsSayTheirCode) {
+TEST_P(EachClient, ResetsSayTheirCode) {
   Raw raw = Raw::open();
   ASSERT_EQ(raw.send(4), 4u);
   ASSERT_TRUE(raw.feed(rst(1, 7) + rst(3, 0) + headers(5, kStatus200 + literal("apns-id", kId), false) + rst(5, 2) +
@@ -345,7 +224,7 @@ TEST(ClientSession, ResetsSayTheirCode) {
   EXPECT_EQ(raw.client->can_start(), 1000u);
 }
 
-TEST(ClientSession, BrokenResponsesAreResetAndReportedOnce) {
+TEST_P(EachClient, BrokenResponsesAreResetAndReportedOnce) {
   const std::vector<std::string> broken = {
       headers(1, literal("apns-id", kId), true),                                     // no :status
       headers(1, literal(":status", "2x0"), true),                                   // no number
@@ -380,7 +259,7 @@ TEST(ClientSession, BrokenResponsesAreResetAndReportedOnce) {
   }
 }
 
-TEST(ClientSession, HeaderListBound) {
+TEST_P(EachClient, HeaderListBound) {
   Raw raw(ClientOptions{.header_list_max = 200});
   raw.begin({});
   ASSERT_EQ(raw.send(1), 1u);
@@ -390,7 +269,7 @@ TEST(ClientSession, HeaderListBound) {
   EXPECT_EQ(of_type(raw.written(), kRst).size(), 1u);
 }
 
-TEST(ClientSession, Trailers) {
+TEST_P(EachClient, Trailers) {
   Raw raw = Raw::open();
   ASSERT_EQ(raw.send(1), 1u);
   ASSERT_TRUE(raw.feed(headers(1, kStatus200, false) + frame(kData, 0, 1, "b") + headers(1, literal("x-t", "1"), true)));
@@ -399,7 +278,7 @@ TEST(ClientSession, Trailers) {
   EXPECT_EQ(base::as_text(raw.answers[0].body), "b");
 }
 
-TEST(ClientSession, InterimResponsesAreNoAnswersAndTheirCapturesAreForgotten) {
+TEST_P(EachClient, InterimResponsesAreNoAnswersAndTheirCapturesAreForgotten) {
   Raw raw = Raw::open();
   ASSERT_EQ(raw.send(1), 1u);
   ASSERT_TRUE(raw.feed(headers(1, literal(":status", "103") + literal("apns-id", "early"), false)));
@@ -411,7 +290,7 @@ TEST(ClientSession, InterimResponsesAreNoAnswersAndTheirCapturesAreForgotten) {
   EXPECT_EQ(raw.answers[0].status, 200);
 }
 
-TEST(ClientSession, HuffmanAndDynamicTable) {
+TEST_P(EachClient, HuffmanAndDynamicTable) {
   Raw raw = Raw::open();
   ASSERT_EQ(raw.send(3), 3u);
   nghttp2_hd_deflater* deflater = nullptr;
@@ -440,7 +319,7 @@ TEST(ClientSession, HuffmanAndDynamicTable) {
   EXPECT_EQ(raw.answers[2].captured[0], "another");
 }
 
-TEST(ClientSession, ContinuationPaddingAndUnknownFrames) {
+TEST_P(EachClient, ContinuationPaddingAndUnknownFrames) {
   Raw raw = Raw::open();
   ASSERT_EQ(raw.send(2), 2u);
   const std::string block = kStatus200 + literal("apns-id", kId);
@@ -454,7 +333,7 @@ TEST(ClientSession, ContinuationPaddingAndUnknownFrames) {
   EXPECT_EQ(raw.answers[1].captured[0], kId);
 }
 
-TEST(ClientSession, ConnectionErrorsAreSentencesAndKeepTheOpenTags) {
+TEST_P(EachClient, ConnectionErrorsAreSentencesAndKeepTheOpenTags) {
   const std::vector<std::string> faults = {
       frame(kPush, kEndHeaders, 1, u32(2) + kStatus200),
       frame(kData, 0, 1, std::string(16'385, 'x')),              // larger than MAX_FRAME_SIZE
@@ -482,7 +361,7 @@ TEST(ClientSession, ConnectionErrorsAreSentencesAndKeepTheOpenTags) {
   }
 }
 
-TEST(ClientSession, PushBeforeOurSettingsWereAcknowledged) {
+TEST_P(EachClient, PushBeforeOurSettingsWereAcknowledged) {
   Raw raw;
   ASSERT_TRUE(raw.feed(settings({{3, 10}})));
   ASSERT_EQ(raw.send(1), 1u);
@@ -491,7 +370,7 @@ TEST(ClientSession, PushBeforeOurSettingsWereAcknowledged) {
   EXPECT_EQ(raw.open_tags(), std::vector<std::uint64_t>{100});
 }
 
-TEST(ClientSession, StreamWindowOverflowBreaksThatStream) {
+TEST_P(EachClient, StreamWindowOverflowBreaksThatStream) {
   Raw raw = Raw::open();
   ASSERT_EQ(raw.send(2, "body"), 2u);
   ASSERT_TRUE(raw.feed(window(1, 0x7fffffff)));
@@ -501,7 +380,7 @@ TEST(ClientSession, StreamWindowOverflowBreaksThatStream) {
   EXPECT_EQ(raw.client->can_start(), 999u);
 }
 
-TEST(ClientSession, Pings) {
+TEST_P(EachClient, Pings) {
   Raw raw = Raw::open();
   ASSERT_TRUE(raw.feed(frame(kPing, 0, 0, "12345678")));
   auto pings = of_type(raw.written(), kPing);
@@ -518,7 +397,7 @@ TEST(ClientSession, Pings) {
   EXPECT_EQ(raw.events[0].opaque, 0x0123456789abcdefull);
 }
 
-TEST(ClientSession, ControlFramesGoFirst) {
+TEST_P(EachClient, ControlFramesGoFirst) {
   Raw raw = Raw::open();
   ASSERT_TRUE(raw.feed(frame(kPing, 0, 0, "12345678")));
   ASSERT_EQ(raw.send(2, "body"), 2u);
@@ -529,7 +408,7 @@ TEST(ClientSession, ControlFramesGoFirst) {
   EXPECT_EQ(frames[2].type, kData);
 }
 
-TEST(ClientSession, Cancel) {
+TEST_P(EachClient, Cancel) {
   Raw raw = Raw::open({{3, 2}});
   ASSERT_EQ(raw.send(2), 2u);
   raw.written();
@@ -548,7 +427,7 @@ TEST(ClientSession, Cancel) {
   EXPECT_EQ(raw.answers.size(), 1u);
 }
 
-TEST(ClientSession, OwnGoawayStopsNewRequestsOnly) {
+TEST_P(EachClient, OwnGoawayStopsNewRequestsOnly) {
   Raw raw = Raw::open();
   ASSERT_EQ(raw.send(1), 1u);
   raw.written();
@@ -562,7 +441,51 @@ TEST(ClientSession, OwnGoawayStopsNewRequestsOnly) {
   EXPECT_EQ(raw.answers.size(), 1u);
 }
 
-TEST(ClientSession, StreamIdsRunOut) {
+TEST_P(EachClient, FieldsBeyondWhatABlockMayBeNeverGoOut) {
+  Raw raw = Raw::open();
+  ASSERT_EQ(raw.send(1), 1u);
+  base::FieldList list = push_fields();
+  list.constant("x-large", std::string(65'536, 'x'));
+  const std::uint32_t large = raw.client->prepare(list);
+  const Values values(7);
+  const Request request = make_request(7, large, values, "body");
+  take(raw.out);
+  EXPECT_EQ(raw.client->write({&request, 1}, raw.out), 1u);
+  EXPECT_TRUE(raw.out.empty());
+  EXPECT_EQ(raw.client->open_streams(), 1u);
+  ASSERT_TRUE(raw.feed({}));
+  ASSERT_EQ(raw.answers.size(), 1u);
+  EXPECT_EQ(raw.answers[0].tag, 7u);
+  EXPECT_EQ(raw.answers[0].stream_id, 3);
+  EXPECT_EQ(raw.answers[0].kind, AnswerKind::reset);
+  EXPECT_EQ(raw.answers[0].error_code, 7u);
+  EXPECT_EQ(raw.send(1), 1u);
+  EXPECT_EQ(raw.client->next_stream_id(), 7);
+}
+
+TEST_P(EachClient, LargeFieldsAreSplitIntoContinuation) {
+  Raw raw = Raw::open();
+  base::FieldList list = push_fields();
+  list.constant("x-large", std::string(40'000, '~'), base::Indexing::literal);
+  raw.prepared = raw.client->prepare(list);
+  take(raw.out);
+  ASSERT_EQ(raw.send(1), 1u);
+  const auto frames = parse(take(raw.out));
+  ASSERT_EQ(frames.size(), 3u);
+  EXPECT_EQ(frames[0].type, kHeaders);
+  EXPECT_EQ(frames[0].flags, kEndStream);
+  EXPECT_EQ(frames[1].type, kContinuation);
+  EXPECT_EQ(frames[1].flags, 0);
+  EXPECT_EQ(frames[2].flags, kEndHeaders);
+  std::string block;
+  for (const Frame& one : frames) {
+    EXPECT_LE(one.payload.size(), 16'384u);
+    block += one.payload;
+  }
+  EXPECT_NE(block.find(std::string(40'000, '~')), std::string::npos);
+}
+
+TEST_P(EachClient, StreamIdsRunOut) {
   Raw raw({.captures = {}}, 0x7ffffffb);
   raw.begin({{3, 100}});
   EXPECT_EQ(raw.client->can_start(), 3u);
@@ -575,210 +498,12 @@ TEST(ClientSession, StreamIdsRunOut) {
   EXPECT_EQ(raw.send(1), 0u);
 }
 
-TEST(ClientSession, OptionsAreChecked) {
-  EXPECT_FALSE(make_nghttp2_client({.captures = {"a", "b", "c", "d", "e"}}).ok());
-  EXPECT_FALSE(make_nghttp2_client({.window_bytes = 0x80000000u}).ok());
+TEST_P(EachClient, OptionsAreChecked) {
+  EXPECT_FALSE(codec.make({.captures = {"a", "b", "c", "d", "e"}}).ok());
+  EXPECT_FALSE(codec.make({.window_bytes = 0x80000000u}).ok());
 }
 
-// Both sessions in memory, with the bytes between them cut as the test likes.
-struct Pair {
-  explicit Pair(const ServerOptions& options = {})
-      : server(std::move(make_nghttp2_server(options)).value()) {}
-
-  void feed_server(base::ByteView bytes) {
-    std::vector<ServerRequest> requests;
-    const auto result = server->receive(bytes, requests);
-    ASSERT_TRUE(result.ok()) << result.error().message;
-    for (const ServerRequest& request : requests) on_request(request);
-  }
-  void feed_client(base::ByteView bytes) {
-    const auto result = raw.client->receive(bytes, raw.answers, raw.events);
-    ASSERT_TRUE(result.ok()) << result.error().message;
-    for (const Answer& answer : raw.answers) on_answer(answer);
-    raw.answers.clear();
-  }
-  template <class F>
-  static void in_pieces(base::ByteView bytes, base::Prng* prng, F&& feed) {
-    while (!bytes.empty()) {
-      const std::size_t piece = prng == nullptr ? 1 : std::min<std::size_t>(bytes.size(), 1 + prng->below(3000));
-      feed(bytes.first(piece));
-      bytes = bytes.subspan(piece);
-    }
-  }
-  void pump(base::Prng* prng) {
-    raw.client->write_pending(raw.out);
-    in_pieces(raw.out.readable(), prng, [&](base::ByteView piece) { feed_server(piece); });
-    raw.out.clear();
-    server->write_pending(back);
-    in_pieces(back.readable(), prng, [&](base::ByteView piece) { feed_client(piece); });
-    back.clear();
-  }
-
-  std::function<void(const ServerRequest&)> on_request = [](const ServerRequest&) {};
-  std::function<void(const Answer&)> on_answer = [](const Answer&) {};
-  Raw raw;
-  std::unique_ptr<ServerSession> server;
-  base::ByteBuffer back;
-};
-
-TEST(ClientAndServer, RequestsDecodeAsTheyWereGiven) {
-  for (const bool bytewise : {true, false}) {
-    Pair pair;
-    base::Prng prng(5);
-    base::Prng* cuts = bytewise ? nullptr : &prng;
-    std::uint64_t seen = 0;
-    pair.on_request = [&](const ServerRequest& request) {
-      const Values values(seen++);
-      const std::vector<std::pair<std::string, std::string>> expected = {
-          {":method", "POST"}, {":scheme", "https"}, {":authority", "api.push.apple.com"},
-          {":path", "/3/device/" + base::hex_encode(values.token)}, {"apns-topic", "com.apple.mgmt.External.1"},
-          {"apns-push-type", "mdm"}, {"apns-id", values.id_text()}, {"apns-collapse-id", "c-" + values.collapse}};
-      ASSERT_EQ(request.fields.size(), expected.size());
-      for (std::size_t i = 0; i < expected.size(); ++i) {
-        EXPECT_EQ(request.fields[i].name, expected[i].first);
-        EXPECT_EQ(request.fields[i].value, expected[i].second);
-      }
-      EXPECT_EQ(base::as_text(request.body), "{\"mdm\":\"magic\"}");
-      EXPECT_EQ(request.body_bytes, 15u);
-    };
-    pair.pump(cuts);
-    for (std::uint64_t n = 0; n < 20; ++n) {
-      const Values values(n);
-      Request request = make_request(n, pair.raw.prepared, values);
-      request.body = {base::as_bytes("{\"mdm\":\""), base::as_bytes("magic"), base::as_bytes("\"}")};
-      request.body_parts = 3;
-      ASSERT_EQ(pair.raw.client->write({&request, 1}, pair.raw.out), 1u);
-      pair.pump(cuts);
-    }
-    EXPECT_EQ(seen, 20u);
-  }
-}
-
-// 20,000 requests over 1,000 streams; answers come in another order than requests, and each carries what
-// belongs to its tag.
-TEST(ClientAndServer, EveryAnswerHasItsTag) {
-  Pair pair;
-  base::Prng prng(11);
-  struct Waiting {
-    std::int32_t id;
-    std::string apns_id;
-    std::string body;
-  };
-  std::vector<Waiting> waiting;
-  pair.on_request = [&](const ServerRequest& request) {
-    waiting.push_back({request.stream_id, std::string(request.fields[6].value), std::string(base::as_text(request.body))});
-  };
-  constexpr std::uint64_t kTotal = 20'000;
-  std::uint64_t next = 0;
-  std::vector<bool> answered(kTotal);
-  std::uint64_t count = 0;
-  std::uint32_t open_most = 0;
-  pair.on_answer = [&](const Answer& answer) {
-    ASSERT_LT(answer.tag, kTotal);
-    ASSERT_FALSE(answered[answer.tag]);
-    answered[answer.tag] = true;
-    ++count;
-    ASSERT_EQ(answer.kind, AnswerKind::complete);
-    ASSERT_EQ(answer.status, answer.tag % 3 == 0 ? 410 : 200);
-    ASSERT_EQ(answer.captured[0], Values(answer.tag).id_text());
-    ASSERT_EQ(base::as_text(answer.body), answer.tag % 3 == 0 ? "body " + std::to_string(answer.tag) : "");
-  };
-  pair.pump(&prng);
-  while (count < kTotal && !HasFatalFailure()) {
-    std::vector<Values> values;
-    std::vector<std::string> bodies;
-    std::vector<Request> requests;
-    const std::uint64_t batch = std::min<std::uint64_t>(kTotal - next, prng.below(1200));
-    for (std::uint64_t i = 0; i < batch; ++i) {
-      values.emplace_back(next + i);
-      bodies.push_back("body " + std::to_string(next + i));
-    }
-    for (std::uint64_t i = 0; i < batch; ++i) requests.push_back(make_request(next + i, pair.raw.prepared, values[i], bodies[i]));
-    next += pair.raw.client->write(requests, pair.raw.out);
-    open_most = std::max(open_most, pair.raw.client->open_streams());
-    ASSERT_LE(open_most, 1000u);
-    pair.pump(&prng);
-    const std::size_t answers = next == kTotal ? waiting.size() : prng.below(waiting.size() + 1);
-    for (std::size_t i = 0; i < answers; ++i) {
-      std::swap(waiting[prng.below(waiting.size())], waiting.back());
-      const Waiting one = waiting.back();
-      waiting.pop_back();
-      const bool dead = std::stoull(one.body.substr(5)) % 3 == 0;
-      const FieldView fields[] = {{"apns-id", one.apns_id, prng.chance(0.5)}};
-      ASSERT_TRUE(pair.server->respond(one.id, dead ? 410 : 200, fields, dead ? base::as_bytes(one.body) : base::ByteView{}));
-    }
-    pair.pump(&prng);
-  }
-  EXPECT_EQ(count, kTotal);
-  EXPECT_EQ(open_most, 1000u);
-  EXPECT_EQ(pair.raw.client->open_streams(), 0u);
-  EXPECT_EQ(pair.server->open_streams(), 0u);
-}
-
-TEST(ClientAndServer, BodiesLargerThanTheWindows) {
-  for (const std::uint32_t stream_window : {65'535u, 100u}) {
-    Pair pair({.window_bytes = stream_window});
-    base::Prng prng(3);
-    const std::string body(4096, 'p');
-    std::size_t arrived = 0;
-    std::size_t answered = 0;
-    pair.on_request = [&](const ServerRequest& request) {
-      ++arrived;
-      EXPECT_EQ(base::as_text(request.body), body);
-      EXPECT_TRUE(pair.server->respond(request.stream_id, 200, {}, {}));
-    };
-    pair.on_answer = [&](const Answer& answer) { answered += answer.status == 200; };
-    pair.pump(&prng);
-    std::size_t taken = 0;
-    for (int round = 0; round < 2000 && answered < 100; ++round) {
-      if (taken < 100) taken += pair.raw.send(100 - taken, body, taken);
-      pair.pump(&prng);
-    }
-    EXPECT_EQ(arrived, 100u) << stream_window;
-    EXPECT_EQ(answered, 100u);
-  }
-}
-
-TEST(ClientAndServer, NoAllocationAfterWarmUp) {
-  Pair pair({.connection_window_bytes = 1 << 20});
-  ClientSession& client = *pair.raw.client;
-  ServerSession& server = *pair.server;
-  pair.pump(nullptr);
-  pair.pump(nullptr);
-  constexpr std::size_t kBatch = 200;
-  std::vector<Values> values;
-  std::vector<Request> requests;
-  for (std::size_t i = 0; i < kBatch; ++i) values.emplace_back(i);
-  for (std::size_t i = 0; i < kBatch; ++i) requests.push_back(make_request(i, pair.raw.prepared, values[i], "{\"mdm\":\"0123456789\"}"));
-  std::vector<ServerRequest> arrived;
-  std::vector<Answer> answers;
-  std::vector<Event> events;
-  std::size_t complete = 0;
-  const auto round = [&] {
-    ASSERT_EQ(client.write(requests, pair.raw.out), kBatch);
-    arrived.clear();
-    ASSERT_TRUE(server.receive(pair.raw.out.readable(), arrived).ok());
-    pair.raw.out.clear();
-    for (const ServerRequest& request : arrived) {
-      const FieldView fields[] = {{"apns-id", request.fields[6].value, true}};
-      server.respond(request.stream_id, 410, fields, base::as_bytes("{\"reason\":\"Unregistered\"}"));
-    }
-    server.write_pending(pair.back);
-    answers.clear();
-    ASSERT_TRUE(client.receive(pair.back.readable(), answers, events).ok());
-    pair.back.clear();
-    complete += answers.size();
-  };
-  for (int i = 0; i < 20; ++i) round();
-  complete = 0;
-  const std::uint64_t before = allocations;
-  for (int i = 0; i < 50; ++i) round();
-  const std::uint64_t during = allocations - before;
-  EXPECT_EQ(complete, 10'000u);
-  EXPECT_EQ(during, 0u);
-}
-
-TEST(ClientAndServer, MutatedBytesNeverCrashAndNeverDoubleATag) {
+TEST_P(EachClient, MutatedBytesNeverCrashAndNeverDoubleATag) {
   base::Prng prng(99);
   for (int run = 0; run < 400; ++run) {
     Raw raw = Raw::open();

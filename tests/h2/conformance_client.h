@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <memory>
 
+#include "codecs.h"
 #include "conformance.h"
-#include "h2/client_session.h"
 
 namespace tocsin::h2::test {
 
@@ -28,7 +28,7 @@ struct Seen {
 
 // A client whose requests 100 and 101 stand open on streams 1 and 3.
 struct Peer {
-  explicit Peer(const ClientOptions& options) : client(std::move(make_nghttp2_client(options)).value()) {
+  explicit Peer(const ClientOptions& options) : client(std::move(codec.make(options)).value()) {
     base::FieldList list;
     list.constant(":method", "POST");
     list.constant(":scheme", "https");

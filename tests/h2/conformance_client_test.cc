@@ -561,13 +561,16 @@ void check_all(const std::vector<ClientRow>& rows) {
   }
 }
 
-TEST(ClientConformance, PrefaceFramesAndBlocks) { check_all(connection_rows()); }
-TEST(ClientConformance, Streams) { check_all(stream_rows()); }
-TEST(ClientConformance, FrameDefinitions) { check_all(frame_rows()); }
-TEST(ClientConformance, Messages) { check_all(message_rows()); }
-TEST(ClientConformance, HeaderCompression) { check_all(hpack_rows()); }
+class ClientConformance : public EachClient {};
+INSTANTIATE_TEST_SUITE_P(Codecs, ClientConformance, testing::Values(kFast, kNghttp2), codec_name);
 
-TEST(ClientConformance, EverySectionHasRows) {
+TEST_P(ClientConformance, PrefaceFramesAndBlocks) { check_all(connection_rows()); }
+TEST_P(ClientConformance, Streams) { check_all(stream_rows()); }
+TEST_P(ClientConformance, FrameDefinitions) { check_all(frame_rows()); }
+TEST_P(ClientConformance, Messages) { check_all(message_rows()); }
+TEST_P(ClientConformance, HeaderCompression) { check_all(hpack_rows()); }
+
+TEST(ClientConformanceTable, EverySectionHasRows) {
   expect_covered(all_rows(),
                  {"3.4", "4.1", "4.2", "4.3", "5.1", "5.1.1", "5.1.2", "5.2", "5.3", "5.4.1", "5.4.2", "5.5", "6.1",
                   "6.2",
@@ -578,7 +581,7 @@ TEST(ClientConformance, EverySectionHasRows) {
 }
 
 // A short answer in any two, and in any three, pieces; and its block in HEADERS and CONTINUATION cut at any place.
-TEST(ClientConformance, EverySplitOfAShortAnswer) {
+TEST_P(ClientConformance, EverySplitOfAShortAnswer) {
   const std::string block = literal(":status", "410") + literal("apns-id", kId);
   const std::string answer = headers(1, block, false) + frame(kData, kPadded | kEndStream, 1, padded("{}", 3));
   for (std::size_t first = 1; first < answer.size(); ++first) {
@@ -594,7 +597,7 @@ TEST(ClientConformance, EverySplitOfAShortAnswer) {
   }
 }
 
-TEST(ClientConformance, EverySplitOfAHeaderBlock) {
+TEST_P(ClientConformance, EverySplitOfAHeaderBlock) {
   const std::string block = literal(":status", "410") + literal("apns-id", kId);
   for (std::size_t first = 0; first <= block.size(); ++first) {
     for (std::size_t second = first; second <= block.size(); ++second) {

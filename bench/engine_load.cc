@@ -28,6 +28,7 @@ struct Options {
   std::size_t pushes = 500'000;
   unsigned connections = 4;
   unsigned streams = 1000;
+  std::string codec = "nghttp2";
 };
 
 std::string read_file(const std::string& path) {
@@ -70,7 +71,9 @@ int fail(const std::string& text) {
 }
 
 int run(const Options& options) {
-  auto engine = tocsin::Engine::start({});
+  tocsin::EngineOptions engine_options;
+  engine_options.codec = options.codec == "fast" ? tocsin::Codec::fast : tocsin::Codec::nghttp2;
+  auto engine = tocsin::Engine::start(engine_options);
   if (!engine) return fail(engine.error().message);
   tocsin::CredentialOptions credential_options;
   const std::size_t colon = options.endpoint.rfind(':');
@@ -133,10 +136,10 @@ int run(const Options& options) {
   const double cpu = cpu_seconds() - cpu_before;
   const auto stats = (*engine)->stats();
   std::printf("{\"pushes\":%zu,\"accepted\":%zu,\"seconds\":%.4f,\"pushes_per_second\":%.0f,\"client_cpu_ns_per_push\":%.0f,"
-              "\"connections\":%llu,\"writes\":%llu,\"crypto\":\"%s\"}\n",
+              "\"connections\":%llu,\"writes\":%llu,\"crypto\":\"%s\",\"codec\":\"%s\"}\n",
               options.pushes, accepted, seconds, static_cast<double>(options.pushes) / seconds,
               cpu * 1e9 / static_cast<double>(options.pushes), static_cast<unsigned long long>(stats.connections_opened),
-              static_cast<unsigned long long>(stats.records_sent), stats.tls_crypto.c_str());
+              static_cast<unsigned long long>(stats.records_sent), stats.tls_crypto.c_str(), options.codec.c_str());
   return accepted == options.pushes ? 0 : fail("not every push was accepted");
 }
 
@@ -154,6 +157,7 @@ int main(int argc, char** argv) {
   app.add_option("--pushes", options.pushes, "how many")->capture_default_str();
   app.add_option("--connections", options.connections, "connections at most")->capture_default_str();
   app.add_option("--streams", options.streams, "streams a connection at most")->capture_default_str();
+  app.add_option("--codec", options.codec, "what speaks HTTP/2")->capture_default_str()->check(CLI::IsMember({"fast", "nghttp2"}));
   CLI11_PARSE(app, argc, argv);
   return run(options);
 }

@@ -37,6 +37,11 @@ enum class TlsCrypto : std::uint8_t {
   wolfssl = 2,    // wolfSSL's own code
 };
 
+enum class Codec : std::uint8_t {
+  fast = 0,     // our own HTTP/2 client session, made for many requests that differ in a token and an id
+  nghttp2 = 1,  // nghttp2's session: slower, and the measure of the other's correctness
+};
+
 struct EngineOptions {
   // Shards: one thread and one io_uring ring each. Default 1; 1 to 256.
   unsigned shards = 1;
@@ -72,6 +77,9 @@ struct EngineOptions {
   std::uint64_t seed = 0;
 
   TlsCrypto tls_crypto = TlsCrypto::automatic;
+
+  // What speaks HTTP/2 on the connections; both do the same. Default nghttp2.
+  Codec codec = Codec::nghttp2;
   LogCallback log;
 
   // Groups that may be added. Default 4,096; 1 to 1 million.

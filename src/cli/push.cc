@@ -257,6 +257,7 @@ EngineOptions engine_options(const PushOptions& options, const Credentials& cred
   // What is known beforehand must not push out what this run learns.
   engine.dead_tokens_max = static_cast<std::uint32_t>(std::min<std::uint64_t>(engine.dead_tokens_max + dead_tokens, 64'000'000));
   engine.tls_crypto = options.tls_crypto;
+  engine.codec = options.codec;
   engine.log = [](const LogRecord& record) {
     // The run says these two itself, once and with the way out (StateWatch).
     if (record.event == "credential_stopped" || record.event == "credential_alarmed") return;

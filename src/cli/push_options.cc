@@ -279,6 +279,11 @@ void add_engine(CLI::App& app, PushOptions& o) {
                       .description(""))
       ->option_text("CODE=automatic")
       ->group(group);
+  app.add_option("--codec", o.codec, "what speaks HTTP/2: fast (our own) or nghttp2; both do the same")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, Codec>{{"fast", Codec::fast}, {"nghttp2", Codec::nghttp2}})
+                      .description(""))
+      ->option_text("CODEC=nghttp2")
+      ->group(group);
   const auto duration = [&](const char* name, std::int64_t& target, const char* help, const char* text) {
     add_parsed(
         app, name, [](const std::string& t) { return parse_duration_ms(t); },

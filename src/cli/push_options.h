@@ -57,6 +57,7 @@ struct PushOptions {
   double rate = 0;  // pushes per second, 0: as fast as it goes
   Policy policy = Policy::at_least_once;
   TlsCrypto tls_crypto = TlsCrypto::automatic;
+  Codec codec = EngineOptions{}.codec;
   std::int64_t connect_timeout_ms = 10'000;
   std::int64_t answer_timeout_ms = 60'000;
   std::int64_t give_up_ms = 60'000;

@@ -86,7 +86,7 @@ void Shard::tls_opened(base::Handle handle, Connection& connection) {
   h2::ClientOptions options;
   options.streams_max = config.streams_max;
   options.captures = {std::string(apns::kCaptureApnsId)};
-  auto session = h2::make_nghttp2_client(options);
+  auto session = options_.codec == Codec::fast ? h2::make_fast_client(options) : h2::make_nghttp2_client(options);
   if (!session) {
     lose(handle, connection, tls::Cause::own_configuration, session.error().message);
     return;

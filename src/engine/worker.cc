@@ -95,6 +95,7 @@ void Worker::run(std::promise<Result<void>>& started) {
   shard_options.dead_tokens_max = options.dead_tokens_max;
   shard_options.paced = options.rate != 0;
   shard_options.start_mono_ns = shared_.start_mono_ns;
+  shard_options.codec = options.codec;
   shard_options.attempts_max = options.attempts_max;
   shard_options.retry_later_ns = std::int64_t{options.retry_later_ms} * 1'000'000;
   shard_options.seed = base::mix64(shared_.run_key + number_);

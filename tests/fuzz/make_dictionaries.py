@@ -37,6 +37,10 @@ def http2():
     yield from (b"\x88", b"\x8c", b"\x8d", b"\x8e", b"\x20", b"\x3f\xe1\x1f", b"\xbe", b"\x40\x01x\x01y", b"\x00\x81\xf3\x01y")
 
 
+def h2_client_diff():
+    yield from h2_client_bytes()
+
+
 def h2_client_bytes():
     yield from http2()
     for status in ("100", "103", "200", "400", "403", "410", "429", "500", "503", "1000", "2x0"):
@@ -159,8 +163,8 @@ def mock_script():
 
 
 WORD_BYTES_MAX = 64  # libFuzzer leaves longer ones out
-DICTIONARIES = (h2_client_bytes, h2_mock_bytes, h2_flood_bytes, apns_answer, input_ndjson, input_csv, http1_request, proxy_answer,
-                identity_bytes, provider_token, outcome_file, text_values, mock_script)
+DICTIONARIES = (h2_client_bytes, h2_client_diff, h2_mock_bytes, h2_flood_bytes, apns_answer, input_ndjson, input_csv, http1_request,
+                proxy_answer, identity_bytes, provider_token, outcome_file, text_values, mock_script)
 
 
 def quoted(word):

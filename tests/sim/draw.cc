@@ -120,6 +120,7 @@ Draw Draw::from(std::uint64_t seed, Chance& chance) {
   d.peer_window = chance.chance(0.6) ? 65'535 : 1 + static_cast<std::uint32_t>(chance.below(1000));
   d.dead_tokens_max = chance.chance(0.1) ? 0 : 4 + static_cast<std::uint32_t>(chance.below(100));
   d.wire_high_water = chance.chance(0.3) ? 600 : 512 * 1024;
+  d.codec = (base::mix64(seed ^ 0xc0dec) & 1) != 0 ? Codec::fast : Codec::nghttp2;  // no draw: it changes nothing else
   d.provider_tokens = chance.chance(0.4);
   d.provider_certificate = chance.chance(0.3);
   d.long_run = chance.chance(0.15);
@@ -157,6 +158,7 @@ std::string Draw::text() const {
                      std::to_string(phase_one_ns / kSec) + " s, latency " + std::to_string(latency_ns / kMs) + " ms, streams " +
                      std::to_string(streams_max) + "/" + std::to_string(peer_streams) + ", window " + std::to_string(peer_window) +
                      ", pool " + std::to_string(pushes_max) + ", attempts " + std::to_string(attempts_max);
+  text += codec == Codec::fast ? ", codec fast" : ", codec nghttp2";
   if (provider_tokens) text += provider_certificate ? ", provider tokens beside certificates" : ", provider tokens";
   if (proxy) text += ", proxy";
   if (stop_early) text += ", stopped early";

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include <tocsin/options.h>
+
 #include "base/now.h"
 #include "chance.h"
 
@@ -74,6 +76,7 @@ struct Draw {
   std::uint32_t peer_window = 65'535;
   std::uint32_t dead_tokens_max = 64;
   std::size_t wire_high_water = 512 * 1024;
+  Codec codec = Codec::fast;
   bool provider_tokens = false;        // of every second credential
   bool provider_certificate = false;   // its connections have a certificate, too: then APNs looks at no token
   bool proxy = false;

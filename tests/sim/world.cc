@@ -238,6 +238,7 @@ void World::start() {
     options.pushes_max = draw_.pushes_max;
     options.connections_max = draw_.connections_max;
     options.attempts_max = draw_.attempts_max;
+    options.codec = draw_.codec;
     options.dead_tokens_max = draw_.dead_tokens_max;
     options.seed = base::mix64(draw_.seed * 31 + i);
     options.start_mono_ns = now_;

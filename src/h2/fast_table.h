@@ -73,25 +73,24 @@ class FastTable {
 
   FastStream* find(std::int32_t id) {
     if (id <= 0) return nullptr;
-    for (std::size_t at = home(id);; at = after(at)) {
+    std::size_t at = home(id);
+    for (std::size_t distance = 0;; at = after(at), ++distance) {
       if (places_[at].id == id) return &places_[at];
-      if (places_[at].id == 0) return nullptr;
+      if (places_[at].id == 0 || from_home(at) < distance) return nullptr;
     }
   }
   // `id` is positive and not there.
   FastStream& insert(std::int32_t id) {
     if ((size_ + 1) * 2 > places_.size()) grow();
     ++size_;
-    FastStream& place = free_place(id);
-    place.id = id;
-    return place;
+    FastStream fresh;
+    fresh.id = id;
+    return put(fresh);
   }
   void erase(FastStream& stream) {
     if (stream.more != nullptr) retired_.push_back(stream.more);
-    std::size_t hole = static_cast<std::size_t>(&stream - places_.data());
-    for (std::size_t at = after(hole); places_[at].id != 0; at = after(at)) {
-      const std::size_t from_home = (at - home(places_[at].id)) & (places_.size() - 1);
-      if (from_home < ((at - hole) & (places_.size() - 1))) continue;  // its home is behind the hole
+    auto hole = static_cast<std::size_t>(&stream - places_.data());
+    for (std::size_t at = after(hole); places_[at].id != 0 && from_home(at) != 0; at = after(at)) {
       places_[hole] = places_[at];
       hole = at;
     }
@@ -130,16 +129,27 @@ class FastTable {
 
   std::size_t home(std::int32_t id) const { return static_cast<std::size_t>(id >> 1) & (places_.size() - 1); }
   std::size_t after(std::size_t at) const { return (at + 1) & (places_.size() - 1); }
-  FastStream& free_place(std::int32_t id) {
-    std::size_t at = home(id);
-    while (places_[at].id != 0) at = after(at);
-    return places_[at];
+  std::size_t from_home(std::size_t at) const { return (at - home(places_[at].id)) & (places_.size() - 1); }
+  // Whoever is farther from home has the place (Robin Hood hashing), so a run of streams that are all at home, which is the
+  // rule, ends every search and every move at its first place.
+  FastStream& put(FastStream moving) {
+    std::size_t at = home(moving.id);
+    FastStream* placed = nullptr;
+    for (std::size_t distance = 0; places_[at].id != 0; at = after(at), ++distance) {
+      const std::size_t other = from_home(at);
+      if (other >= distance) continue;
+      std::swap(moving, places_[at]);
+      if (placed == nullptr) placed = &places_[at];
+      distance = other;
+    }
+    places_[at] = moving;
+    return placed != nullptr ? *placed : places_[at];
   }
   void grow() {
     std::vector<FastStream> old(places_.size() * 2);
     old.swap(places_);
     for (const FastStream& one : old) {
-      if (one.id != 0) free_place(one.id) = one;
+      if (one.id != 0) put(one);
     }
   }
   StreamMore* acquire() {

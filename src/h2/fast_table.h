@@ -2,12 +2,13 @@
 // The in-flight table of the purpose-made client session: one 32-byte place per open stream, found by its id, and what
 // few streams need beside it.
 //
-// Ids grow by two, so (id / 2) modulo the table's size is as good as a perfect hash while answers come in any near order;
-// a stream that stays open long costs a short probe and nothing else. Places move when others are erased or the table
-// grows: no reference outlives insert() or erase(). StreamMore objects do not move.
+// Ids grow by two, so each has a place of its own, (id / 2) modulo the table's size, while answers come in any near order. Where
+// a newer stream wants the place of one that stays open long, the older one goes aside, into a second, scattered table: whatever
+// stays open, what comes and goes beside it costs one look. Streams move when others are inserted or erased: no reference
+// outlives insert() or erase(). StreamMore objects do not move.
 //
 // Threads: as the session. Ownership: the table owns both; blocks inside StreamMore belong to the session's heap. Bounds:
-// at most half full, so four times the most streams ever open at worst; it does not shrink.
+// both at most half full, so eight times the most streams ever open at worst; they do not shrink.
 #pragma once
 
 #include <array>
@@ -58,6 +59,60 @@ struct FastStream {
 };
 static_assert(sizeof(FastStream) == 32);
 
+// Streams that stay open while others come and go. Open addressing over scattered places.
+class AsideTable {
+ public:
+  AsideTable() : places_(16) {}
+
+  FastStream* find(std::int32_t id) {
+    for (std::size_t at = home(id); places_[at].id != 0; at = after(at)) {
+      if (places_[at].id == id) return &places_[at];
+    }
+    return nullptr;
+  }
+  void insert(const FastStream& stream) {
+    if ((size_ + 1) * 2 > places_.size()) grow();
+    ++size_;
+    free_place(stream.id) = stream;
+  }
+  bool holds(const FastStream& stream) const { return &stream >= places_.data() && &stream < places_.data() + places_.size(); }
+  void erase(FastStream& stream) {
+    std::size_t hole = static_cast<std::size_t>(&stream - places_.data());
+    for (std::size_t at = after(hole); places_[at].id != 0; at = after(at)) {
+      const std::size_t from_home = (at - home(places_[at].id)) & (places_.size() - 1);
+      if (from_home < ((at - hole) & (places_.size() - 1))) continue;  // its home is behind the hole
+      places_[hole] = places_[at];
+      hole = at;
+    }
+    places_[hole] = {};
+    --size_;
+  }
+  std::uint32_t size() const { return size_; }
+  std::vector<FastStream>& places() { return places_; }
+  const std::vector<FastStream>& places() const { return places_; }
+
+ private:
+  std::size_t home(std::int32_t id) const {
+    return static_cast<std::uint32_t>(id >> 1) * 0x9e3779b1u >> 8 & (places_.size() - 1);
+  }
+  std::size_t after(std::size_t at) const { return (at + 1) & (places_.size() - 1); }
+  FastStream& free_place(std::int32_t id) {
+    std::size_t at = home(id);
+    while (places_[at].id != 0) at = after(at);
+    return places_[at];
+  }
+  void grow() {
+    std::vector<FastStream> old(places_.size() * 2);
+    old.swap(places_);
+    for (const FastStream& one : old) {
+      if (one.id != 0) free_place(one.id) = one;
+    }
+  }
+
+  std::vector<FastStream> places_;  // a power of two
+  std::uint32_t size_ = 0;
+};
+
 class FastTable {
  public:
   explicit FastTable(BlockHeap& heap) : heap_(heap), places_(64) {}
@@ -73,29 +128,24 @@ class FastTable {
 
   FastStream* find(std::int32_t id) {
     if (id <= 0) return nullptr;
-    std::size_t at = home(id);
-    for (std::size_t distance = 0;; at = after(at), ++distance) {
-      if (places_[at].id == id) return &places_[at];
-      if (places_[at].id == 0 || from_home(at) < distance) return nullptr;
-    }
+    FastStream& place = places_[home(id)];
+    if (place.id == id) return &place;
+    return aside_.size() == 0 ? nullptr : aside_.find(id);
   }
   // `id` is positive and not there.
   FastStream& insert(std::int32_t id) {
     if ((size_ + 1) * 2 > places_.size()) grow();
     ++size_;
-    FastStream fresh;
-    fresh.id = id;
-    return put(fresh);
+    FastStream& place = places_[home(id)];
+    if (place.id != 0) aside_.insert(std::exchange(place, {}));
+    place.id = id;
+    return place;
   }
   void erase(FastStream& stream) {
     if (stream.more != nullptr) retired_.push_back(stream.more);
-    auto hole = static_cast<std::size_t>(&stream - places_.data());
-    for (std::size_t at = after(hole); places_[at].id != 0 && from_home(at) != 0; at = after(at)) {
-      places_[hole] = places_[at];
-      hole = at;
-    }
-    places_[hole] = {};
     --size_;
+    if (aside_.size() != 0 && aside_.holds(stream)) aside_.erase(stream);
+    else stream = {};
   }
 
   StreamMore& more(FastStream& stream) {
@@ -113,43 +163,31 @@ class FastTable {
 
   template <class F>
   void for_each(F&& f) {
-    for (FastStream& place : places_) {
-      if (place.id != 0) f(place);
-    }
+    visit(places_, f);
+    if (aside_.size() != 0) visit(aside_.places(), f);
   }
   template <class F>
   void for_each(F&& f) const {
-    for (const FastStream& place : places_) {
-      if (place.id != 0) f(place);
-    }
+    visit(places_, f);
+    if (aside_.size() != 0) visit(aside_.places(), f);
   }
 
  private:
   using Chunk = std::array<StreamMore, 16>;
 
-  std::size_t home(std::int32_t id) const { return static_cast<std::size_t>(id >> 1) & (places_.size() - 1); }
-  std::size_t after(std::size_t at) const { return (at + 1) & (places_.size() - 1); }
-  std::size_t from_home(std::size_t at) const { return (at - home(places_[at].id)) & (places_.size() - 1); }
-  // Whoever is farther from home has the place (Robin Hood hashing), so a run of streams that are all at home, which is the
-  // rule, ends every search and every move at its first place.
-  FastStream& put(FastStream moving) {
-    std::size_t at = home(moving.id);
-    FastStream* placed = nullptr;
-    for (std::size_t distance = 0; places_[at].id != 0; at = after(at), ++distance) {
-      const std::size_t other = from_home(at);
-      if (other >= distance) continue;
-      std::swap(moving, places_[at]);
-      if (placed == nullptr) placed = &places_[at];
-      distance = other;
+  template <class Places, class F>
+  static void visit(Places& places, F& f) {
+    for (auto& place : places) {
+      if (place.id != 0) f(place);
     }
-    places_[at] = moving;
-    return placed != nullptr ? *placed : places_[at];
   }
+  std::size_t home(std::int32_t id) const { return static_cast<std::size_t>(id >> 1) & (places_.size() - 1); }
+  // Two that had places of their own keep them: twice the size tells them apart all the more.
   void grow() {
     std::vector<FastStream> old(places_.size() * 2);
     old.swap(places_);
     for (const FastStream& one : old) {
-      if (one.id != 0) put(one);
+      if (one.id != 0) places_[home(one.id)] = one;
     }
   }
   StreamMore* acquire() {
@@ -164,8 +202,9 @@ class FastTable {
   }
 
   BlockHeap& heap_;
-  std::vector<FastStream> places_;  // a power of two
-  std::uint32_t size_ = 0;
+  std::vector<FastStream> places_;  // a power of two; those aside have no place here
+  AsideTable aside_;
+  std::uint32_t size_ = 0;          // of both
   std::vector<std::unique_ptr<Chunk>> chunks_;
   std::vector<StreamMore*> free_;
   std::vector<StreamMore*> retired_;

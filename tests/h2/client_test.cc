@@ -6,6 +6,7 @@
 #include <nghttp2/nghttp2.h>
 
 #include "client_peer.h"
+#include "h2/fast_table.h"
 
 namespace tocsin::h2 {
 namespace {
@@ -517,6 +518,43 @@ TEST_P(EachClient, MutatedBytesNeverCrashAndNeverDoubleATag) {
     for (const Answer& answer : raw.answers) tags.insert(answer.tag);
     for (const std::uint64_t tag : raw.open_tags()) tags.insert(tag);
     EXPECT_EQ(tags, (std::multiset<std::uint64_t>{100, 101, 102, 103})) << "run " << run << " ok " << ok;
+  }
+}
+
+// Streams come in order and go in any; a few stay for the whole time, in the way of others' places.
+TEST(FastTable, HoldsWhatItIsGivenWhoeverStays) {
+  base::Prng prng(5);
+  BlockHeap heap;
+  FastTable table(heap);
+  std::map<std::int32_t, std::uint64_t> model;
+  std::int32_t next = 1;
+  for (int turn = 0; turn < 200'000; ++turn) {
+    const bool room = model.size() < 300;
+    if (room && (model.size() < 5 || prng.below(2) == 0)) {
+      FastStream& made = table.insert(next);
+      EXPECT_EQ(made.id, next);
+      EXPECT_EQ(made.tag, 0u);
+      made.tag = prng.next() | 1;
+      model[next] = made.tag;
+      next += 2;
+    } else {
+      auto which = model.begin();
+      // Of ten that stay, one goes now and then.
+      std::advance(which, prng.below(5000) == 0 ? 0 : std::min<std::uint64_t>(10 + prng.below(20), model.size() - 1));
+      FastStream* found = table.find(which->first);
+      ASSERT_NE(found, nullptr) << which->first;
+      EXPECT_EQ(found->tag, which->second);
+      table.erase(*found);
+      EXPECT_EQ(table.find(which->first), nullptr);
+      model.erase(which);
+    }
+    ASSERT_EQ(table.size(), model.size());
+    if (turn % 997 != 0) continue;
+    std::map<std::int32_t, std::uint64_t> seen;
+    table.for_each([&](const FastStream& stream) { seen[stream.id] = stream.tag; });
+    ASSERT_EQ(seen, model);
+    for (const auto& [id, tag] : model) ASSERT_EQ(table.find(id)->tag, tag);
+    EXPECT_EQ(table.find(next), nullptr);
   }
 }
 

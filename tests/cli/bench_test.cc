@@ -74,6 +74,16 @@ TEST(BenchJudge, FindsEachReasonForAVoidRun) {
   RunResult busy = good_run();
   busy.mock_busy = 0.91;
   EXPECT_NE(why(std::move(busy)).find("busy for 91 %"), std::string::npos);
+  const auto flood = [](std::uint64_t validated) {
+    RunResult run = good_run();
+    run.spec.profile = "flood";
+    run.spec.validate_first = 50;
+    run.mock.validated = validated;
+    return run;
+  };
+  EXPECT_NE(why(flood(40)).find("only 40 of the first 50"), std::string::npos);
+  EXPECT_NE(why(flood(100)).find("did not begin"), std::string::npos);
+  EXPECT_EQ(why(flood(60)), "");
   RunResult nearly = good_run();
   nearly.mock_busy = 0.9;
   EXPECT_EQ(why(std::move(nearly)), "");
@@ -149,7 +159,7 @@ TEST(BenchSweep, NamesADimensionAndItsValues) {
   ASSERT_TRUE(sweep.ok());
   EXPECT_EQ(sweep->name, "connections");
   EXPECT_EQ(sweep->values, (std::vector<std::string>{"1", "4", "64"}));
-  for (const char* text : {"streams=1", "shards=2", "payload=0,4096", "delay=0,50ms", "auth=cert,token", "tls=1.2,1.3"}) {
+  for (const char* text : {"streams=1", "shards=2", "payload=0,4096", "delay=0,50ms", "auth=cert,token", "tls=1.2,1.3", "codec=fast,nghttp2"}) {
     EXPECT_TRUE(parse_sweep(text).ok()) << text;
   }
   for (const char* text : {"connections", "connections=", "connections=1,,2", "connections=0", "colour=red", "tls=1.1", "auth=none",

@@ -15,8 +15,8 @@ FIGURES = ("profile", "pushes_per_second", "client_cpu_ns_per_push", "mock_cpu_n
 
 
 class Bench(harness.Case):
-    def bench(self, *more, time="300ms"):
-        return harness.run([harness.TOCSIN, "bench", *TINY, "--time", time, *more], env={"TMPDIR": self.dir}, seconds=150)
+    def bench(self, *more, time="300ms", profile="validate"):
+        return harness.run([harness.TOCSIN, "bench", *TINY, "--profile", profile, "--time", time, *more], env={"TMPDIR": self.dir}, seconds=150)
 
     def finished(self, ran):
         """Done, or void because this machine's other work made the mock busy: the figures hang together either way."""
@@ -78,6 +78,13 @@ class Bench(harness.Case):
         self.assertSays(harness.run([*compare, self.path("nothing")]), 2, "nothing")
         self.assertSays(harness.run([*compare, self.put("other.json", "{}")]), 3, "other.json is no result of tocsin bench")
 
+    def test_a_profile_that_judges_the_first_only(self):
+        ran = self.bench("--json", "--validate-first", "500", "--sweep", "codec=fast,nghttp2", profile="flood,validate")
+        self.finished(ran)
+        lines = [json.loads(line) for line in ran.out.splitlines()]
+        self.assertEqual([line["profile"] for line in lines], ["flood", "validate"])
+        self.assertGreaterEqual(lines[0]["pushes_validated"], 500)
+
     def test_provider_token_older_tls_and_large_payloads(self):
         for more in (["--auth", "token"], ["--tls", "1.2"], ["--payload", "4096"]):
             with self.subTest(more):
@@ -117,7 +124,7 @@ class Bench(harness.Case):
     def test_a_signal_or_a_dead_mock_ends_it_in_order(self):
         for whom in ("bench", "mock"):
             with self.subTest(whom):
-                child = subprocess.Popen([harness.TOCSIN, "bench", *TINY, "--time", "1m"], stdin=subprocess.DEVNULL,
+                child = subprocess.Popen([harness.TOCSIN, "bench", *TINY, "--profile", "validate", "--time", "1m"], stdin=subprocess.DEVNULL,
                                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "TMPDIR": self.dir})
                 self.addCleanup(child.stderr.close)
                 self.addCleanup(child.stdout.close)

@@ -132,6 +132,7 @@ Result<EngineSetup> set_up_engine(const RunSpec& spec, const MockChild& mock, co
   // A filter that is full to the brim forgets some early, and shards' shares are not even to the last token.
   options.dead_tokens_max = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(spec.dead_tokens * 5 / 4, 1'000'000, 64'000'000));
   options.tls_crypto = spec.crypto;
+  options.codec = spec.codec;
   options.stage_clocks = spec.stages;
   options.seed = 1;
   Result<std::unique_ptr<Engine>> engine = Engine::start(options);

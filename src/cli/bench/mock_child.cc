@@ -41,6 +41,10 @@ std::vector<std::string> command_of(const RunSpec& spec, const std::string& dire
     out.emplace_back(name);
     out.push_back(std::move(value));
   };
+  add("--profile", spec.profile);
+  if (const Profile* known = find_profile(spec.profile); known != nullptr && !known->validates_all) {
+    add("--validate-first", std::to_string(spec.validate_first));
+  }
   if (!sends_mdm(spec)) add("--topic", kAppTopic);
   std::string cpus;
   for (const int cpu : spec.mock_cpus) cpus.append(cpus.empty() ? "" : ",").append(std::to_string(cpu));
@@ -166,6 +170,7 @@ Result<MockTotals> MockChild::stop() {
   totals.accepted = json.value("accepted", std::uint64_t{0});
   totals.rejected = json.value("rejected", std::uint64_t{0});
   totals.doubled = json.value("doubled", std::uint64_t{0});
+  totals.validated = json.value("validated", totals.requests);
   totals.cpu_ns = cpu_ns_;
   if (const auto reasons = json.find("by_reason"); reasons != json.end() && reasons->is_object()) {
     for (const auto& [reason, count] : reasons->items()) {

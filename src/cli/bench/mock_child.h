@@ -23,6 +23,7 @@ struct MockTotals {
   std::uint64_t accepted = 0;
   std::uint64_t rejected = 0;
   std::uint64_t doubled = 0;
+  std::uint64_t validated = 0;  // of the requests: judged in full
   std::string by_reason;     // "BadDeviceToken 3, ...", "" without rejections
   std::int64_t cpu_ns = 0;   // of its whole life, from wait4
 };

@@ -15,20 +15,6 @@
 namespace tocsin::cli::bench {
 namespace {
 
-// What a profile is and how many connections it is measured with unless told.
-struct Profile {
-  const char* name;
-  unsigned connections;
-};
-constexpr Profile kAll[] = {{"validate", 4}};
-
-const Profile* find_profile(const std::string& name) {
-  for (const Profile& each : kAll) {
-    if (name == each.name) return &each;
-  }
-  return nullptr;
-}
-
 template <class Parse, class Store>
 CLI::Option* add_parsed(CLI::App& app, const std::string& name, Parse parse, Store store, const std::string& help) {
   return app.add_option_function<std::string>(
@@ -86,11 +72,11 @@ Result<double> parse_percent(const std::string& text) {
 }
 
 void add_what(CLI::App& app, BenchOptions& o) {
-  o.profiles = {kProfileDefault};
-  app.add_option("--profile", o.profiles, std::string("how the mock behaves, one or more of: ") + kProfiles)
+  o.profiles = {"flood"};
+  app.add_option("--profile", o.profiles, "how the mock behaves, one or more of: " + profile_names())
       ->delimiter(',')
       ->check([](const std::string& name) -> std::string {
-        return find_profile(name) != nullptr ? "" : "there is no profile '" + name + "'; there are: " + kProfiles;
+        return find_profile(name) != nullptr ? "" : "there is no profile '" + name + "'; there are: " + profile_names();
       })
       ->option_text("NAME[,NAME]")
       ->capture_default_str();
@@ -114,8 +100,8 @@ void add_what(CLI::App& app, BenchOptions& o) {
       ->option_text("RATE");
   app.add_flag("--curve", o.curve, "also CPU a push and latency over the offered rate, from 1,000/s to nine tenths of the capacity");
   add_each(app, "--sweep", parse_sweep, [&o](Sweep s) { o.sweeps.push_back(std::move(s)); },
-           "also one run for each value: connections=1,4,64; streams, shards, payload, delay, auth=cert,token, tls=1.2,1.3 "
-           "likewise (may be repeated)")
+           "also one run for each value: connections=1,4,64; streams, shards, payload, delay, auth=cert,token, tls=1.2,1.3, "
+           "codec=fast,nghttp2 likewise (may be repeated)")
       ->option_text("NAME=VALUE,...");
   app.add_flag("--stages", o.base.stages, "also one run that splits the shards' CPU by the stages of their loop");
   app.add_flag("--memory", o.memory, "also the memory of a connection and of a queued push");
@@ -164,10 +150,15 @@ void add_setup(CLI::App& app, BenchOptions& o) {
   };
   dimension("auth", "cert, or token: a provider token and an alert, because MDM takes none", "KIND=cert");
   dimension("tls", "1.2 or 1.3", "VERSION=1.3");
+  dimension("codec", "what speaks HTTP/2: fast or nghttp2", "NAME");
   dimension("delay", "of the mock's answers", "TIME=0");
   add_parsed(app, "--jitter", [](const std::string& t) { return parse_duration_ms(t); }, [&o](std::int64_t ms) { o.base.jitter_ms = ms; },
              "and up to so much more")
       ->option_text("TIME=0")
+      ->group(group);
+  add_parsed(app, "--validate-first", count, [&o](std::uint64_t n) { o.base.validate_first = n; },
+             "pushes that the mock judges in full before a profile that judges less begins")
+      ->option_text("N=100000")
       ->group(group);
   app.add_option("--window", o.base.window, "the mock's INITIAL_WINDOW_SIZE (default: the profile's)")
       ->check(CLI::Range(1u, 0x7fffffffu).description(""))
@@ -233,6 +224,7 @@ RunSpec spec_of(const BenchOptions& options, const std::string& profile) {
   const Profile* known = find_profile(profile);
   spec.connections = options.connections.value_or(known == nullptr ? 4 : known->connections);
   spec.warmup_pushes = std::min<std::uint64_t>(std::uint64_t{2} * spec.connections * spec.streams, 100'000);
+  if (known != nullptr && !known->validates_all) spec.warmup_pushes += spec.validate_first;
   return spec;
 }
 

@@ -197,9 +197,10 @@ nlohmann::ordered_json headline(const ProfileResult& result) {
   out["delay_ms"] = spec.delay_ms;
   out["auth"] = spec.auth == Auth::certificate ? "cert" : "token";
   out["tls"] = spec.tls == 13 ? "1.3" : "1.2";
-  out["codec"] = "nghttp2";
+  out["codec"] = spec.codec == Codec::fast ? "fast" : "nghttp2";
   out["crypto"] = runs.front().crypto;
   out["dead_tokens"] = spec.dead_tokens;
+  out["pushes_validated"] = runs.front().mock.validated;
   out["rss_bytes"] = median([](const RunResult& r) { return static_cast<double>(r.rss_bytes); }, 0);
   out["rss_per_connection_bytes"] = known(result.memory.bytes_per_connection);
   out["rss_per_queued_push_bytes"] = known(result.memory.bytes_per_queued_push);

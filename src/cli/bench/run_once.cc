@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "cli/bench/load.h"
@@ -20,6 +22,14 @@ void judge(RunResult& run) {
     because(fmt::format("the mock's ledger has {} accepted and {} rejected{}{}, the outcomes say {} accepted",
                         format_count(run.mock.accepted), format_count(run.mock.rejected), run.mock.by_reason.empty() ? "" : ": ",
                         run.mock.by_reason, format_count(accepted)));
+  }
+  if (const Profile* known = find_profile(run.spec.profile); known != nullptr && !known->validates_all) {
+    // The ones that were not judged rest on those that were, by the same binary on the same connections.
+    if (run.mock.validated < std::min(run.spec.validate_first, run.mock.requests)) {
+      because(fmt::format("only {} of the first {} pushes were judged in full", format_count(run.mock.validated),
+                          format_count(run.spec.validate_first)));
+    }
+    if (run.mock.validated == run.mock.requests) because("every push was judged in full: the profile did not begin");
   }
   if (run.mock_busy > 0.9) {
     because(fmt::format("the mock was busy for {:.0f} % of its CPU time: this measures the mock", run.mock_busy * 100));

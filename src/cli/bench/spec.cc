@@ -20,6 +20,19 @@ Result<unsigned> number_of(const std::string& name, const std::string& text, uns
 
 }  // namespace
 
+const Profile* find_profile(const std::string& name) {
+  for (const Profile& each : kProfiles) {
+    if (name == each.name) return &each;
+  }
+  return nullptr;
+}
+
+std::string profile_names() {
+  std::string out;
+  for (const Profile& each : kProfiles) out.append(out.empty() ? "" : ", ").append(each.name);
+  return out;
+}
+
 Result<void> set_dimension(RunSpec& spec, const std::string& name, const std::string& value) {
   const auto number = [&](unsigned least, unsigned most, unsigned& to) -> Result<void> {
     const Result<unsigned> parsed = number_of(name, value, least, most);
@@ -53,8 +66,14 @@ Result<void> set_dimension(RunSpec& spec, const std::string& name, const std::st
     spec.tls = *newer ? 13 : 12;
     return {};
   }
+  if (name == "codec") {
+    const Result<bool> theirs = one_of("fast", "nghttp2");
+    if (!theirs.ok()) return theirs.error();
+    spec.codec = *theirs ? Codec::nghttp2 : Codec::fast;
+    return {};
+  }
   return Error{Code::invalid_argument,
-               fmt::format("'{}' cannot be varied; connections, streams, shards, payload, delay, auth and tls can", name)};
+               fmt::format("'{}' cannot be varied; connections, streams, shards, payload, delay, auth, tls and codec can", name)};
 }
 
 Result<Sweep> parse_sweep(const std::string& text) {

@@ -14,13 +14,21 @@
 
 namespace tocsin::cli::bench {
 
-inline constexpr const char* kProfiles = "validate";
-inline constexpr const char* kProfileDefault = "validate";
+// How the mock behaves, and with how many connections it is measured unless told.
+struct Profile {
+  const char* name;
+  unsigned connections;
+  bool validates_all;  // else the first RunSpec::validate_first pushes only
+};
+inline constexpr Profile kProfiles[] = {{"flood", 4, false}, {"validate", 4, true}};
+const Profile* find_profile(const std::string& name);  // null: there is none
+std::string profile_names();                           // "flood, validate"
 
 enum class Auth : std::uint8_t { certificate, token };
 
 struct RunSpec {
-  std::string profile = kProfileDefault;
+  std::string profile = "validate";
+  std::uint64_t validate_first = 100'000;  // of profiles that do not validate all
   unsigned connections = 4;
   unsigned streams = 1000;
   unsigned shards = 1;
@@ -32,6 +40,7 @@ struct RunSpec {
   Auth auth = Auth::certificate;
   unsigned tls = 13;
   TlsCrypto crypto = TlsCrypto::automatic;
+  Codec codec = EngineOptions{}.codec;
   std::uint64_t dead_tokens = 1'000'000;
   std::uint64_t inside = 0;          // closed loop: pushes under way; 0: chosen (inside_of)
   double rate = 0;                   // open loop: pushes per second; 0: closed loop
@@ -55,7 +64,8 @@ inline std::uint64_t inside_of(const RunSpec& spec) {
   return full < 1024 ? 1024 : full > 131'072 ? 131'072 : full;
 }
 
-// Sets what a sweep varies, by name: connections, streams, payload, delay, shards, auth, tls. The error names what is wrong.
+// Sets what a sweep varies, by name: connections, streams, payload, delay, shards, auth, tls, codec. The error says what is
+// wrong.
 Result<void> set_dimension(RunSpec& spec, const std::string& name, const std::string& value);
 
 // "connections=1,4,64" as a name and its values, each checked by set_dimension.

@@ -40,8 +40,7 @@ struct MockSettings {
   unsigned connections_max = 1024;
   std::string dead;
   double reject_share = 0;
-  std::string delay = "0";
-  std::string jitter = "0";
+  std::string delay, jitter;  // "": the profile's
   std::uint64_t seed = 1;
   bool sandbox = false;
   std::uint32_t streams_max = 1000;
@@ -87,9 +86,11 @@ Result<mock::GatewayConfig> gateway_of(const MockSettings& settings) {
   config.reject_share = settings.reject_share;
   config.seed = settings.seed;
   config.sandbox = settings.sandbox;
-  const Result<std::int64_t> delay = parse_duration_ms(settings.delay);
+  // Together a round trip of 50 ms in the mean.
+  const bool apns = settings.profile == "apns";
+  const Result<std::int64_t> delay = parse_duration_ms(!settings.delay.empty() ? settings.delay : apns ? "45ms" : "0");
   if (!delay.ok()) return Error{Code::invalid_argument, "--delay: " + delay.error().message};
-  const Result<std::int64_t> jitter = parse_duration_ms(settings.jitter);
+  const Result<std::int64_t> jitter = parse_duration_ms(!settings.jitter.empty() ? settings.jitter : apns ? "10ms" : "0");
   if (!jitter.ok()) return Error{Code::invalid_argument, "--jitter: " + jitter.error().message};
   config.delay_ns = *delay * base::kMillisecond;
   config.jitter_ns = *jitter * base::kMillisecond;
@@ -115,9 +116,10 @@ Result<mockd::Options> options_of(const MockSettings& settings, const portal::Ki
   options.client_ca_pem = kit.ca_pem;
   options.require_client_certificate = settings.require_client_certificate;
   options.http2.streams_max = settings.streams_max;
+  options.profile.validate_first = settings.validate_first;
+  if (settings.profile == "apns") options.profile.profile = mock::Profile::apns;
   if (settings.profile == "flood") {
     options.profile.profile = mock::Profile::flood;
-    options.profile.validate_first = settings.validate_first;
     options.http2.window_bytes = 1u << 20;
     options.http2.connection_window_bytes = 1u << 30;
   }
@@ -270,8 +272,8 @@ void add_behaviour_options(CLI::App& app, MockSettings& s) {
                  "between 0 and 1 of all tokens");
   app.add_option("--reject-share", s.reject_share, "share of requests answered with a random rejection")
       ->check(CLI::Range(0.0, 1.0))->capture_default_str();
-  app.add_option("--delay", s.delay, "answer this much later: 50ms, 1s")->capture_default_str();
-  app.add_option("--jitter", s.jitter, "and up to this much more, at random")->capture_default_str();
+  app.add_option("--delay", s.delay, "answer this much later: 50ms, 1s; default: 0, with --profile apns 45ms");
+  app.add_option("--jitter", s.jitter, "and up to this much more, at random; default: 0, with --profile apns 10ms");
   app.add_option("--script", s.script, "do wrong on purpose: one of --list-scripts, or a file (docs/faults.md)");
   app.add_flag("--list-scripts", s.list_scripts, "name the scripts that come with the mock, and end");
   app.add_option("--show-script", s.show_script, "print one of them, and end");
@@ -287,10 +289,11 @@ void add_behaviour_options(CLI::App& app, MockSettings& s) {
                  "INITIAL_WINDOW_SIZE in bytes; the connection's window grows with it; default: 65535, with flood 1 MiB and 1 GiB")
       ->check(CLI::Range(1u, 0x7fffffffu));
   app.add_option("--profile", s.profile,
-                 "validate: APNs' checks and a ledger; flood: after --validate-first, HTTP/2's rules only, all is answered with 200")
-      ->check(CLI::IsMember({"validate", "flood"}))->capture_default_str();
+                 "validate: APNs' checks and a ledger; flood: after --validate-first, HTTP/2's rules only, all is answered with 200; "
+                 "apns: as flood, but answers, windows and round trip as Apple's")
+      ->check(CLI::IsMember({"validate", "flood", "apns"}))->capture_default_str();
   app.add_option("--validate-first", s.validate_first,
-                 "with flood: judge so many requests first, and up to 100 of each connection")->capture_default_str();
+                 "with flood and apns: judge so many requests first, and up to 100 of each connection")->capture_default_str();
 }
 
 void add_running_options(CLI::App& app, MockSettings& s) {

@@ -42,8 +42,10 @@ std::size_t FrameCursor::advance(base::ByteView bytes, bool stop) {
     if (at == bytes.size()) return at;
     if (left_ != 0) {
       const auto step = static_cast<std::size_t>(std::min<std::uint64_t>(left_, bytes.size() - at));
+      if (echo_ != nullptr && opens_block(head_[3])) block_.append(bytes.subspan(at, step));
       left_ -= step;
       at += step;
+      if (left_ == 0) end_frame();
       continue;
     }
     const std::size_t step = std::min<std::size_t>(kHeadBytes - head_bytes_, bytes.size() - at);
@@ -54,10 +56,40 @@ std::size_t FrameCursor::advance(base::ByteView bytes, bool stop) {
     head_bytes_ = 0;
     left_ = length_at(head_);
     if (opens_block(head_[3])) in_block_ = (head_[4] & NGHTTP2_FLAG_END_HEADERS) == 0;
+    if (left_ == 0) end_frame();
   }
 }
 
-FloodServer::FloodServer(const ServerOptions& options) : options_(options), refused_above_(kIdMask), streams_(64) {
+// What is no HPACK is for the session behind the cursor to refuse.
+void FrameCursor::end_frame() {
+  if (echo_ == nullptr || !opens_block(head_[3])) return;
+  base::ByteView part = block_.readable();
+  RequestEcho::Uuid unused;
+  if (head_[3] == NGHTTP2_HEADERS && (head_[4] & NGHTTP2_FLAG_PADDED) != 0 && !part.empty()) {
+    const std::size_t pad = std::to_integer<std::size_t>(part.front());
+    part = part.subspan(1, part.size() - 1 > pad ? part.size() - 1 - pad : 0);
+  }
+  if (head_[3] == NGHTTP2_HEADERS && (head_[4] & NGHTTP2_FLAG_PRIORITY) != 0) part = part.subspan(std::min<std::size_t>(5, part.size()));
+  (void)echo_->read(part, !in_block_, unused);
+  block_.clear();
+}
+
+std::size_t first_answer(base::ByteView frames) {
+  const std::uint8_t* data = octets(frames);
+  std::size_t at = kHeadBytes + length_at(data);
+  TOCSIN_ASSERT(at <= frames.size());
+  if (data[3] != NGHTTP2_HEADERS || (data[4] & NGHTTP2_FLAG_END_STREAM) != 0) return at;
+  const std::uint32_t id = word_at(data + 5);
+  while (frames.size() - at >= kHeadBytes && word_at(data + at + 5) == id) {
+    const bool last = (data[at + 4] & NGHTTP2_FLAG_END_STREAM) != 0;
+    at += kHeadBytes + length_at(data + at);
+    if (last) break;
+  }
+  return at;
+}
+
+FloodServer::FloodServer(const ServerOptions& options, std::unique_ptr<RequestEcho> echo)
+    : options_(options), echo_(std::move(echo)), refused_above_(kIdMask), streams_(64) {
   const std::pair<std::uint16_t, std::uint32_t> entries[] = {
       {NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, options_.header_table_bytes},
       {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, options_.streams_max},
@@ -71,8 +103,8 @@ FloodServer::FloodServer(const ServerOptions& options) : options_(options), refu
   if (window_size_ != window_left_) give_back();
 }
 
-FloodServer::FloodServer(const ServerOptions& options, ServerSession& older)
-    : options_(options), older_(&older), older_last_(static_cast<std::uint32_t>(older.last_stream_id())),
+FloodServer::FloodServer(const ServerOptions& options, ServerSession& older, std::unique_ptr<RequestEcho> echo)
+    : options_(options), echo_(std::move(echo)), older_(&older), older_last_(static_cast<std::uint32_t>(older.last_stream_id())),
       preface_bytes_(kPreface.size()), settings_seen_(true), last_(older_last_), refused_above_(kIdMask), streams_(64),
       stream_window_(options.window_bytes) {
   older.write_pending(control_);
@@ -80,6 +112,7 @@ FloodServer::FloodServer(const ServerOptions& options, ServerSession& older)
   window_left_ = older.receive_window();
   send_window_ = older.send_window();
   client_goaway_ = older.client_goaway();
+  if (older.client_table() < 4096) shrink_table();  // maybe no block of the older session has said so
 }
 
 Result<std::size_t> FloodServer::receive(base::ByteView bytes, std::vector<ServerRequest>& requests) {
@@ -143,7 +176,7 @@ void FloodServer::take(const Head& head, const std::uint8_t* payload) {
   if (!settings_seen_ && (head.type != NGHTTP2_SETTINGS || (head.flags & NGHTTP2_FLAG_ACK) != 0)) {
     return fail(NGHTTP2_PROTOCOL_ERROR, "the first frame is not SETTINGS");
   }
-  if (head.type == NGHTTP2_CONTINUATION) return on_continuation(head);
+  if (head.type == NGHTTP2_CONTINUATION) return on_continuation(head, payload);
   on_control(head, payload);
 }
 
@@ -188,7 +221,12 @@ void FloodServer::on_headers(const Head& head, const std::uint8_t* payload) {
     }
     if (!ended) return fail(NGHTTP2_PROTOCOL_ERROR, "trailers that do not end their stream");
   }
-  if ((head.flags & NGHTTP2_FLAG_END_HEADERS) != 0) {
+  const bool whole = (head.flags & NGHTTP2_FLAG_END_HEADERS) != 0;
+  if (echo_ != nullptr && !failed_) {
+    payload += ((head.flags & NGHTTP2_FLAG_PADDED) != 0 ? 1 : 0) + ((head.flags & NGHTTP2_FLAG_PRIORITY) != 0 ? 5 : 0);
+    if (!read_block(payload, content, whole)) return;
+  }
+  if (whole) {
     if (content == 0 && block_opens_) return fail(NGHTTP2_PROTOCOL_ERROR, "a request without fields");
     if (ended) on_block_end(head.id, ended);
     return;
@@ -199,12 +237,24 @@ void FloodServer::on_headers(const Head& head, const std::uint8_t* payload) {
   block_ends_stream_ = ended;
 }
 
-void FloodServer::on_continuation(const Head& head) {
+// The id of a request that is taken goes to its stream, which is the youngest until its block is whole.
+bool FloodServer::read_block(const std::uint8_t* part, std::size_t bytes, bool last) {
+  RequestEcho::Uuid uuid;
+  if (!echo_->read({reinterpret_cast<const std::byte*>(part), bytes}, last, uuid)) {
+    fail(NGHTTP2_COMPRESSION_ERROR, "a field block that is no HPACK");
+    return false;
+  }
+  if (last && block_opens_ && youngest_.id == last_) youngest_.uuid = uuid;
+  return true;
+}
+
+void FloodServer::on_continuation(const Head& head, const std::uint8_t* payload) {
   if (block_id_ == 0) return fail(NGHTTP2_PROTOCOL_ERROR, "CONTINUATION without a field block");
   block_bytes_ += head.length;
   if (++block_frames_ > kContinuationsMax || block_bytes_ > kBlockBytesMax) {
     return fail(NGHTTP2_ENHANCE_YOUR_CALM, "a field block without end");
   }
+  if (echo_ != nullptr && !read_block(payload, head.length, (head.flags & NGHTTP2_FLAG_END_HEADERS) != 0)) return;
   if ((head.flags & NGHTTP2_FLAG_END_HEADERS) == 0) return;
   block_id_ = 0;
   if (block_bytes_ == 0 && block_opens_) return fail(NGHTTP2_PROTOCOL_ERROR, "a request without fields");
@@ -221,9 +271,8 @@ void FloodServer::on_block_end(std::uint32_t id, bool end_stream) {
   }
   Stream* stream = find(id);
   if (stream == nullptr) return;  // refused
-  const bool dropped = stream->dropped;
+  if (!stream->dropped) complete(id, stream->uuid);
   erase(stream);
-  if (!dropped) complete(id);
 }
 
 void FloodServer::on_data(const Head& head, const std::uint8_t* payload) {
@@ -242,9 +291,8 @@ void FloodServer::on_data(const Head& head, const std::uint8_t* payload) {
   if (stream->left < 0 && head.length != 0) return fail(NGHTTP2_FLOW_CONTROL_ERROR, "DATA beyond the stream's window");
   if (!stream->dropped) counts_.body_bytes += content;
   if ((head.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
-    const bool dropped = stream->dropped;
+    if (!stream->dropped) complete(head.id, stream->uuid);
     erase(stream);
-    if (!dropped) complete(head.id);
   } else {
     give_back(*stream);
   }
@@ -259,9 +307,10 @@ void FloodServer::give_back(Stream& stream) {
   frame(NGHTTP2_WINDOW_UPDATE, 0, stream.id, std::as_bytes(std::span(increment)));
 }
 
-void FloodServer::complete(std::uint32_t id) {
+void FloodServer::complete(std::uint32_t id, const RequestEcho::Uuid& uuid) {
   ++counts_.end_streams;
   waiting_.push_back(id);
+  if (echo_ != nullptr) uuids_.push_back(uuid);
 }
 
 // Never taken; RST_STREAM says so. What else comes on it is only counted.
@@ -331,7 +380,7 @@ void FloodServer::on_settings(const Head& head, const std::uint8_t* payload) {
     if (id == NGHTTP2_SETTINGS_MAX_FRAME_SIZE && (value < 16'384 || value > 16'777'215)) {
       return fail(NGHTTP2_PROTOCOL_ERROR, "MAX_FRAME_SIZE out of range");
     }
-    if (id == NGHTTP2_SETTINGS_HEADER_TABLE_SIZE && value < 4096) table_shrunk_ = true;
+    if (id == NGHTTP2_SETTINGS_HEADER_TABLE_SIZE && value < 4096) shrink_table();
   }
   if (older_ != nullptr) {
     to_older(head, payload);  // which acknowledges it
@@ -373,6 +422,11 @@ void FloodServer::on_window_update(const Head& head, const std::uint8_t* payload
     }
   }
   if (older_ != nullptr && head.id <= older_last_) to_older(head, payload);
+}
+
+void FloodServer::shrink_table() {
+  if (echo_ != nullptr) echo_->forget_table();
+  else table_shrunk_ = true;
 }
 
 // One whole frame for the older session.
@@ -435,27 +489,34 @@ void FloodServer::write_pending(base::ByteBuffer& out) {
   control_.clear();
   if (answered_ == 0) return;
   if (failed_) return;
-  constexpr std::size_t kAnswerBytes = kHeadBytes + 2;
-  std::byte* const begin = out.prepare(answered_ * kAnswerBytes);
+  const std::size_t answer_bytes = kHeadBytes + (echo_ != nullptr ? RequestEcho::kBlockMax : 2);
+  std::byte* const begin = out.prepare(answered_ * answer_bytes);
   auto* at = reinterpret_cast<std::uint8_t*>(begin);
   for (std::size_t i = 0; i < answered_; ++i) {
     if (waiting_[i] == 0) continue;
-    const std::uint32_t length = table_shrunk_ ? 2 : 1;
-    put_word(at, length << 8 | NGHTTP2_HEADERS);
-    at[4] = NGHTTP2_FLAG_END_STREAM | NGHTTP2_FLAG_END_HEADERS;
-    put_word(at + 5, waiting_[i]);
-    at += kHeadBytes;
-    if (std::exchange(table_shrunk_, false)) *at++ = 0x20;  // the table is empty, and may be of any size
-    *at++ = 0x88;                                           // ":status: 200"
+    at = write_answer(waiting_[i], echo_ != nullptr ? &uuids_[i] : nullptr, at);
     --open_;
   }
   out.commit(static_cast<std::size_t>(at - reinterpret_cast<std::uint8_t*>(begin)));
-  if (answered_ == waiting_.size()) {
-    waiting_.clear();
-  } else {
-    waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(answered_));
-  }
+  const auto answered = static_cast<std::ptrdiff_t>(answered_);
+  waiting_.erase(waiting_.begin(), waiting_.begin() + answered);
+  if (echo_ != nullptr) uuids_.erase(uuids_.begin(), uuids_.begin() + answered);
   answered_ = 0;
+}
+
+std::uint8_t* FloodServer::write_answer(std::uint32_t id, const RequestEcho::Uuid* uuid, std::uint8_t* at) {
+  std::uint8_t* const block = at + kHeadBytes;
+  std::size_t length = 0;
+  if (uuid != nullptr) {
+    length = echo_->write(*uuid, block);
+  } else {
+    if (std::exchange(table_shrunk_, false)) block[length++] = 0x20;  // the table is empty, and may be of any size
+    block[length++] = 0x88;                                           // ":status: 200"
+  }
+  put_word(at, static_cast<std::uint32_t>(length) << 8 | NGHTTP2_HEADERS);
+  at[4] = NGHTTP2_FLAG_END_STREAM | NGHTTP2_FLAG_END_HEADERS;
+  put_word(at + 5, id);
+  return block + length;
 }
 
 // Fills the connection's window up.

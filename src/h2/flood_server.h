@@ -2,10 +2,10 @@
 // FloodServer: the server side of one HTTP/2 connection that answers every request of valid shape with a bare 200, at the
 // least cost, so that a benchmark sees the client's ceiling and not the server's.
 //
-// Field blocks are not decoded; everything else that RFC 9113 asks of a receiver is checked: the preface, frame sizes, the
+// Field blocks are not decoded, unless the requests' ids are to be given back (RequestEcho); everything else that RFC 9113 asks of a receiver is checked: the preface, frame sizes, the
 // order of frames, stream ids, MAX_CONCURRENT_STREAMS, both windows, padding, SETTINGS. What it forbids ends the
-// connection (section 5.4.1 allows that for a stream's errors, too). Answers are ":status: 200" by its static index, so that
-// the client's table is never touched.
+// connection (section 5.4.1 allows that for a stream's errors, too). Without ids answers are ":status: 200" by its static
+// index, and the client's table is never touched.
 //
 // It can take a connection over from another session between two frames: streams up to that moment end there, later ones
 // are its own. Both write at the same time; the other session must not use the client's table either
@@ -18,12 +18,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string_view>
 #include <vector>
 
 #include <tocsin/result.h>
 
 #include "base/bytes.h"
+#include "h2/request_echo.h"
 #include "h2/server_session.h"
 
 namespace tocsin::h2 {
@@ -36,13 +38,23 @@ class FrameCursor {
   std::size_t advance(base::ByteView bytes, bool stop);
   // Where the cursor stands no frame and no field block is under way.
   bool between_frames() const { return left_ == 0 && head_bytes_ == 0 && !in_block_; }
+  // Field blocks are read by `echo`, which then knows the client's table where the cursor stands.
+  void read_blocks(RequestEcho* echo) { echo_ = echo; }
 
  private:
+  void end_frame();
+
   std::uint64_t left_ = 24;  // of the frame under way; at first the preface
   std::uint8_t head_[9] = {};
   unsigned head_bytes_ = 0;
   bool in_block_ = false;
+  RequestEcho* echo_ = nullptr;
+  base::ByteBuffer block_;   // the payload under way, if it is of a field block and somebody reads it
 };
+
+// How many of `frames`, which are whole ones, belong to the first of them: all up to END_STREAM, if that is HEADERS without
+// it, which its DATA follows; else one frame. Answers of a server can be told apart so.
+std::size_t first_answer(base::ByteView frames);
 
 class FloodServer {
  public:
@@ -58,10 +70,10 @@ class FloodServer {
   };
 
   // From the preface on. Its SETTINGS are the first that write_pending() gives.
-  explicit FloodServer(const ServerOptions& options);
+  explicit FloodServer(const ServerOptions& options, std::unique_ptr<RequestEcho> echo = nullptr);
   // Goes on where `older` stands: nothing of a frame or field block may be under way there, and the client must have
-  // acknowledged its SETTINGS, which were made of the same options.
-  FloodServer(const ServerOptions& options, ServerSession& older);
+  // acknowledged its SETTINGS, which were made of the same options. `echo` must have read all blocks up to here.
+  FloodServer(const ServerOptions& options, ServerSession& older, std::unique_ptr<RequestEcho> echo = nullptr);
   FloodServer(const FloodServer&) = delete;
   FloodServer& operator=(const FloodServer&) = delete;
 
@@ -89,6 +101,7 @@ class FloodServer {
     std::uint32_t id = 0;       // 0: an empty place
     bool dropped = false;       // reset or never taken: its frames are read and count against the windows only
     std::int64_t left = 0;      // of its window
+    RequestEcho::Uuid uuid{};   // to be given back
   };
   struct Head {
     std::uint32_t length;
@@ -100,7 +113,9 @@ class FloodServer {
   void take(const Head& head, const std::uint8_t* payload);
   void on_headers(const Head& head, const std::uint8_t* payload);
   void on_block_end(std::uint32_t id, bool end_stream);
-  void on_continuation(const Head& head);
+  void on_continuation(const Head& head, const std::uint8_t* payload);
+  bool read_block(const std::uint8_t* part, std::size_t bytes, bool last);
+  std::uint8_t* write_answer(std::uint32_t id, const RequestEcho::Uuid* uuid, std::uint8_t* at);
   void on_data(const Head& head, const std::uint8_t* payload);
   void on_settings(const Head& head, const std::uint8_t* payload);
   void on_control(const Head& head, const std::uint8_t* payload);
@@ -108,8 +123,9 @@ class FloodServer {
   void on_window_update(const Head& head, const std::uint8_t* payload);
   void to_older(const Head& head, const std::uint8_t* payload);
   bool unpad(const Head& head, const std::uint8_t* payload, std::uint32_t& content);
-  void complete(std::uint32_t id);
+  void complete(std::uint32_t id, const RequestEcho::Uuid& uuid);
   void refuse(std::uint32_t id, std::uint32_t code, bool ended);
+  void shrink_table();
   void give_back();
   void give_back(Stream& stream);
   void collect_older();
@@ -122,6 +138,7 @@ class FloodServer {
   void fail(std::uint32_t code, std::string_view what);
 
   const ServerOptions options_;
+  const std::unique_ptr<RequestEcho> echo_;
   ServerSession* older_ = nullptr;  // null once its last stream has ended
   std::uint32_t older_last_ = 0;
   std::vector<ServerRequest>* requests_ = nullptr;
@@ -146,6 +163,7 @@ class FloodServer {
   bool block_opens_ = false;        // false: trailers
 
   std::vector<std::uint32_t> waiting_;  // ids whose request is complete; 0: the client has reset it
+  std::vector<RequestEcho::Uuid> uuids_; // of these, with echo_
   std::size_t answered_ = 0;            // of these, the first ones may be written
   std::int64_t window_left_ = 65'535;   // of the connection, what the client may still send
   std::int64_t window_size_ = 65'535;

@@ -111,6 +111,9 @@ class Nghttp2Server final : public ServerSession {
   bool finished() const override { return client_goaway_ && open_ == 0; }
   bool settings_acknowledged() const override { return settings_unacknowledged_ == 0; }
   bool client_goaway() const override { return client_goaway_; }
+  std::uint32_t client_table() const override {
+    return nghttp2_session_get_remote_settings(session_.get(), NGHTTP2_SETTINGS_HEADER_TABLE_SIZE);
+  }
   std::int64_t receive_window() const override { return nghttp2_session_get_local_window_size(session_.get()); }
   std::int64_t send_window() const override { return nghttp2_session_get_remote_window_size(session_.get()); }
 

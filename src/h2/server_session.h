@@ -94,6 +94,7 @@ class ServerSession {
   // For whoever takes the connection over (FloodServer).
   virtual bool settings_acknowledged() const = 0;    // all of ours
   virtual bool client_goaway() const = 0;
+  virtual std::uint32_t client_table() const = 0;    // its SETTINGS_HEADER_TABLE_SIZE
   virtual std::int64_t receive_window() const = 0;   // of the connection: what the client may still send
   virtual std::int64_t send_window() const = 0;      // of the connection: what may be sent to it
 };

@@ -18,7 +18,7 @@ Service::Service(std::shared_ptr<const GatewayConfig> config, std::shared_ptr<co
       probe_(!config->provider_keys.empty()),
       throttle_errors_(config->throttle_errors) {
   // Both sessions of a connection write header blocks then.
-  if (profile_.profile == Profile::flood) options_.literal_answers = true;
+  if (profile_.profile != Profile::validate) options_.literal_answers = true;
   if (script != nullptr && !script->rules().empty()) {
     script_ = std::make_unique<ScriptState>(std::move(script), base::mix64(seed) ^ share.index);
   }
@@ -97,6 +97,10 @@ void Conversation::open(const ConnectFaults& faults, base::Now now) {
     return end(Ending::close);
   }
   session_ = *std::move(session);
+  if (service_.profile_.profile == Profile::apns) {
+    echo_ = std::make_unique<h2::RequestEcho>("apns-id", peer_.connection);
+    cursor_.read_blocks(echo_.get());
+  }
   // Of the rest of the manner the session knows nothing yet.
   Manner told;
   told.streams = manner_.streams;

@@ -118,6 +118,8 @@ class Conversation {
   // client may go on sending, and nobody reads it. alert: a fatal TLS alert, then the end. Final once set.
   enum class Ending : std::uint8_t { none, close, reset, half_close, alert };
   Ending ending() const { return ending_; }
+  // Each answer that write() gave goes into a TLS record of its own (h2::first_answer).
+  bool separate_records() const { return service_.profile_.profile == Profile::apns; }
   // How fast the carrier may send what write() gave.
   Pace pace() const { return manner_.pace; }
   // The connection is half open: its bytes go nowhere, nothing comes from it, and no end is told.
@@ -138,7 +140,7 @@ class Conversation {
   std::uint32_t open_streams() const {
     return flood_ ? flood_->open_streams() : session_ ? session_->open_streams() : 0;
   }
-  bool handed_over() const { return flood_ != nullptr; }              // flood: validated no longer
+  bool handed_over() const { return flood_ != nullptr; }              // validated no longer
   std::uint32_t streams_max() const { return streams_max_; }          // as last announced
   std::uint64_t pings_seen() const {
     return (session_ ? session_->pings_seen() : 0) + (flood_ ? flood_->counts().pings : 0);
@@ -171,7 +173,7 @@ class Conversation {
   void answer_with_bad_body(std::int32_t stream_id, const Action& action, const Reply& reply);
   void answer_headers_only(std::int32_t stream_id, const Reply& reply);
 
-  // The flood profile.
+  // The profiles that hand over.
   bool hand_over_due() const;
   std::size_t receive_before_hand_over(base::ByteView plain, base::Now now);
   void receive_flood(base::ByteView plain, base::Now now);
@@ -195,6 +197,7 @@ class Conversation {
   std::unique_ptr<h2::ServerSession> session_;
   std::unique_ptr<h2::FloodServer> flood_;  // behind the hand-over; borrows session_
   h2::FrameCursor cursor_;                  // before it, if there is to be one
+  std::unique_ptr<h2::RequestEcho> echo_;   // apns: reads all requests; goes to flood_
   h2::FloodServer::Counts flood_told_;      // what the service's counts have of it
   Delays<std::size_t> flood_later_;         // answers that came together
   std::size_t flood_delayed_ = 0;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The flood profile: a connection begins under full validation and is handed over between two frames. What was begun before
+// The profiles flood and apns: a connection begins under full validation and is handed over between two frames. What was begun before
 // is judged and answered as ever; what begins later is only counted.
 #include <algorithm>
+#include <utility>
 
 #include "mock/conversation.h"
 
@@ -9,7 +10,7 @@ namespace tocsin::mock {
 
 bool Conversation::hand_over_due() const {
   const ProfileOptions& profile = service_.profile_;
-  return profile.profile == Profile::flood && !probing_ && !leaving_ && session_->settings_acknowledged() &&
+  return profile.profile != Profile::validate && !probing_ && !leaving_ && session_->settings_acknowledged() &&
          judged_ >= std::min(profile.validate_first, kValidatedEach) &&
          service_.traffic_.requests - service_.traffic_.flood.end_streams >= profile.validate_first;
 }
@@ -22,7 +23,8 @@ std::size_t Conversation::receive_before_hand_over(base::ByteView plain, base::N
   if (!due || !cursor_.between_frames() || deaf()) return read;
   h2::ServerOptions options = service_.options_;
   options.streams_max = streams_max_;
-  flood_ = std::make_unique<h2::FloodServer>(options, *session_);
+  cursor_.read_blocks(nullptr);
+  flood_ = std::make_unique<h2::FloodServer>(options, *session_, std::move(echo_));
   ++service_.traffic_.flood.connections;
   return read;
 }

@@ -405,6 +405,16 @@ void Worker::send(base::Handle handle, Connection& c) {
   driver_->send(handle.value, pace.bytes == 0 ? bytes : bytes.first(std::min<std::size_t>(bytes.size(), pace.bytes)));
 }
 
+// Full records, or a record for each answer.
+void Worker::encrypt(Connection& c) {
+  base::ByteView rest = plain_.readable();
+  while (!rest.empty()) {
+    const std::size_t bytes = c.conversation->separate_records() ? h2::first_answer(rest) : rest.size();
+    c.channel->send(rest.first(bytes), c.filling);
+    rest = rest.subspan(bytes);
+  }
+}
+
 // One pull from the session, one TLS write, one send: whatever the turn's requests were.
 void Worker::flush(base::Handle handle, Connection& c, base::Now now) {
   if (c.stage == Stage::closing || c.stage == Stage::hanging) return;
@@ -414,7 +424,7 @@ void Worker::flush(base::Handle handle, Connection& c, base::Now now) {
       c.filling.size() < shared_.options.output_bytes_max) {
     plain_.clear();
     c.conversation->write(plain_, now);
-    if (!plain_.empty()) c.channel->send(plain_.readable(), c.filling);
+    if (!plain_.empty()) encrypt(c);
     if (c.stage == Stage::open) obey_ending(handle, c);
     if (c.stage == Stage::closing || c.stage == Stage::hanging) return;
   }

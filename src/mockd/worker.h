@@ -122,6 +122,7 @@ class Worker {
   void mark_dirty(base::Handle handle, Connection& c);
   void flush_dirty(base::Now now);
   void flush(base::Handle handle, Connection& c, base::Now now);
+  void encrypt(Connection& c);
   void send(base::Handle handle, Connection& c);
   void note_end(Connection& c, EndedBy by);  // the first word counts
   void end(base::Handle handle, Connection& c);    // after what waits was written

@@ -60,7 +60,7 @@ constexpr std::array<MetricInfo, kMetrics> kTable{{
     {Metric::mock_connections_refused, "tocsin_mock_connections_refused_total", counter,
      "Connections closed at once because the connection cap was reached."},
     {Metric::mock_connections_handed_over, "tocsin_mock_connections_handed_over_total", counter,
-     "Connections whose requests are judged no longer (profile flood)."},
+     "Connections whose requests are judged no longer (profiles flood and apns)."},
     {Metric::mock_handshakes_failed, "tocsin_mock_handshakes_failed_total", counter, "TLS handshakes that failed."},
     {Metric::mock_handshake_timeouts, "tocsin_mock_handshake_timeouts_total", counter,
      "Connections closed because their TLS handshake took too long."},

@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-enum Options : std::uint8_t { kBrief = 1, kNoPreface = 2, kThroughService = 4, kSmall = 8, kDelays = 16, kTakeOver = 32 };
+enum Options : std::uint8_t { kBrief = 1, kNoPreface = 2, kThroughService = 4, kSmall = 8, kDelays = 16, kTakeOver = 32, kIds = 64 };
 
 h2::ServerOptions server_options(std::uint8_t options) {
   h2::ServerOptions server;
@@ -59,9 +59,12 @@ void run_server(std::uint8_t options, std::size_t split, Cuts& cuts, std::string
   Witness witness;
   base::ByteBuffer out;
   std::vector<h2::ServerRequest> requests;
+  std::unique_ptr<h2::RequestEcho> echo;
+  if ((options & kIds) != 0) echo = std::make_unique<h2::RequestEcho>("apns-id", 1);
   if ((options & kTakeOver) != 0) {
     older = std::move(h2::make_nghttp2_server(limits)).value();
     h2::FrameCursor cursor;
+    cursor.read_blocks(echo.get());
     std::size_t to = cursor.advance(base::as_bytes(wire.substr(0, split)), false);
     to += cursor.advance(base::as_bytes(wire.substr(to)), true);
     const Exact before(wire.substr(0, to));
@@ -70,9 +73,9 @@ void run_server(std::uint8_t options, std::size_t split, Cuts& cuts, std::string
     older->write_pending(out);
     witness.feed(out, older->last_stream_id());
     if (!cursor.between_frames() || !older->settings_acknowledged()) return;
-    server = std::make_unique<h2::FloodServer>(limits, *older);
+    server = std::make_unique<h2::FloodServer>(limits, *older, std::move(echo));
   } else {
-    server = std::make_unique<h2::FloodServer>(limits);
+    server = std::make_unique<h2::FloodServer>(limits, std::move(echo));
   }
   std::vector<std::int32_t> waiting;
   for (const h2::ServerRequest& request : requests) waiting.push_back(request.stream_id);
@@ -134,7 +137,8 @@ void run_service(std::uint8_t options, std::size_t first, Cuts& cuts, std::strin
     config->delay_ns = 100'000;
     config->jitter_ns = 400'000;
   }
-  mock::Service service(config, nullptr, server_options(options), 1, {}, {mock::Profile::flood, first % 4});
+  mock::Service service(config, nullptr, server_options(options), 1, {}, 
+                        {(options & kIds) != 0 ? mock::Profile::apns : mock::Profile::flood, first % 4});
   mock::Peer peer;
   peer.has_certificate = true;
   peer.uid = "com.apple.mgmt.External.1";

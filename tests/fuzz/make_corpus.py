@@ -173,6 +173,8 @@ def h2_flood():
         for place in (18, 60, 110):
             yield f"{name}_over{place}", bytes([1 | 32, place // 4]) + cuts(19, 0x25, 0x65, 0xa7) + frames
         yield name + "_service", bytes([1 | 4, 1]) + cuts(20, 25, 31) + frames
+        yield name + "_ids", bytes([1 | 64 | (32 if len(name) > 5 else 0), 15]) + cuts(19, 0x25, 0x65, 0xa7) + frames
+        yield name + "_service_ids", bytes([1 | 4 | 64, 1]) + cuts(20, 25, 31) + frames
     yield "delays", bytes([1 | 4 | 16, 2]) + cuts(20, 0x91, 0xb2, 0xd3) + talks["many"]
     yield "small", bytes([1 | 8, 0]) + cuts(19, 0x33, 0xf5) + talks["many"]
     yield "no_preface", bytes([2, 0]) + cuts() + b"GET / HTTP/1.1\r\n\r\n"

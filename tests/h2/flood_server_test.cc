@@ -440,6 +440,12 @@ TEST(Flood, ASmallerTableIsAcknowledgedInTheNextBlock) {
     ASSERT_EQ(answers.size(), 2u);
     EXPECT_EQ(answers[0].payload, "\x20\x88");
     EXPECT_EQ(answers[1].payload, "\x88");
+    // Said before anything was answered, so that the older session has not said it, either.
+    Peer early(over);
+    early.start({{1, 100}});
+    ASSERT_TRUE(early.feed(kWhole));
+    early.server->answer(1);
+    EXPECT_EQ(of_type(early.written(), kHeaders).at(0).payload, "\x20\x88");
   }
 }
 
@@ -638,14 +644,14 @@ TEST(FloodTakeover, SettingsReachBothAndAreAcknowledgedOnce) {
   EXPECT_EQ(of_type(peer.written(), kSettings).size(), 1u);
 }
 
-// Our own client on the other side, in pieces of every size.
-TEST(Flood, OurClientIsAnswered) {
+// Our own clients on the other side, in pieces of every size.
+void answers_our_client(decltype(make_nghttp2_client)* make_client) {
   for (const bool over : {false, true}) {
     for (std::size_t piece = 1; piece < 300; piece = piece * 2 + 1) {
       SCOPED_TRACE(std::to_string(piece) + (over ? " taken over" : ""));
       ClientOptions options;
       options.captures = {"apns-id"};
-      auto client = std::move(make_nghttp2_client(options)).value();
+      auto client = std::move(make_client(options)).value();
       Peer peer(over, {.streams_max = 7, .window_bytes = 1 << 20, .connection_window_bytes = 1 << 24});
       peer.server = over ? nullptr : std::make_unique<FloodServer>(peer.options);
       if (over) peer.older = std::move(make_nghttp2_server(peer.options)).value();
@@ -707,6 +713,9 @@ TEST(Flood, OurClientIsAnswered) {
     }
   }
 }
+
+TEST(Flood, AnswersTheNghttp2Client) { answers_our_client(make_nghttp2_client); }
+TEST(Flood, AnswersTheFastClient) { answers_our_client(make_fast_client); }
 
 }  // namespace
 }  // namespace tocsin::h2

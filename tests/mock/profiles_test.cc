@@ -12,6 +12,7 @@
 #include <gtest/gtest.h>
 
 #include "apns/request.h"
+#include "base/hex.h"
 #include "h2/client_session.h"
 #include "mock/conversation.h"
 
@@ -45,11 +46,15 @@ struct Wire {
   std::uint32_t prepared = 0;
   std::map<std::uint64_t, unsigned> statuses;
   std::map<std::uint64_t, int> times;
+  std::map<std::uint64_t, std::string> ids;
   std::string error;
   bool goaway = false;
 
-  explicit Wire(World& w, bool certificate = true) : world(w) {
-    client = *h2::make_nghttp2_client({});
+  explicit Wire(World& w, bool certificate = true, decltype(h2::make_nghttp2_client)* make_client = h2::make_nghttp2_client)
+      : world(w) {
+    h2::ClientOptions options;
+    options.captures = {"apns-id"};
+    client = *make_client(options);
     TemplateOptions push;
     push.topic = kTopic;
     push.push_type = PushType::mdm;
@@ -69,9 +74,7 @@ struct Wire {
       token[0] = 7;
       token[30] = static_cast<unsigned char>(tag >> 8);
       token[31] = static_cast<unsigned char>(tag);
-      Uuid id{};
-      id[15] = token[31];
-      id[0] = 1;
+      const Uuid id = id_of(tag);
       h2::Request request;
       request.tag = tag;
       request.prepared = prepared;
@@ -83,6 +86,13 @@ struct Wire {
     }
     client->write_pending(up);
     return std::string(base::as_text(up.readable()));
+  }
+
+  static Uuid id_of(std::uint64_t tag) {
+    Uuid id{};
+    id[0] = 1;
+    id[15] = static_cast<std::uint8_t>(tag);
+    return id;
   }
 
   void pump() {
@@ -102,6 +112,7 @@ struct Wire {
       for (const h2::Answer& answer : answers) {
         statuses[answer.tag] = answer.status;
         ++times[answer.tag];
+        ids[answer.tag] = answer.captured[0];
       }
       for (const h2::Event& event : events) goaway = goaway || event.kind == h2::EventKind::goaway;
     }
@@ -115,6 +126,9 @@ struct Wire {
     for (const auto& [tag, status] : statuses) {
       EXPECT_EQ(status, 200u) << tag;
       EXPECT_EQ(times[tag], 1) << tag;
+      if (world.profile.profile == Profile::apns) {
+        EXPECT_EQ(ids[tag], base::uuid_format(id_of(tag))) << tag;
+      }
     }
     EXPECT_EQ(world.judged() + world.counted(), to);
     EXPECT_EQ(world.server().traffic().requests, to);
@@ -124,13 +138,13 @@ struct Wire {
   }
 };
 
-TEST(FloodProfile, HandsOverAtEveryBoundary) {
+void hand_over_at_every_boundary(Profile profile) {
   constexpr std::uint64_t kPushes = 12;
   for (const std::uint64_t first : {0u, 1u, 5u}) {
     for (std::size_t cut = 0;; ++cut) {
       SCOPED_TRACE(std::to_string(first) + " validated first, cut at " + std::to_string(cut));
       World world;
-      world.profile.validate_first = first;
+      world.profile = {profile, first};
       Wire wire(world);
       // Hands over with the next bytes: the limit is reached by these.
       const std::string before = wire.written(0, first);
@@ -146,17 +160,20 @@ TEST(FloodProfile, HandsOverAtEveryBoundary) {
       EXPECT_EQ(world.judged(), first);
       EXPECT_EQ(world.server().traffic().flood.connections, 1u);
       EXPECT_EQ(world.server().traffic().flood.body_bytes, (kPushes - first) * 15);
-      if (HasFailure()) return;
+      if (testing::Test::HasFailure()) return;
     }
   }
 }
 
-TEST(FloodProfile, HandsOverInTheMiddleOfPiecesOfEverySize) {
+TEST(FloodProfile, HandsOverAtEveryBoundary) { hand_over_at_every_boundary(Profile::flood); }
+TEST(ApnsProfile, HandsOverAtEveryBoundary) { hand_over_at_every_boundary(Profile::apns); }
+
+void hand_over_in_the_middle(Profile profile) {
   constexpr std::uint64_t kPushes = 40;
   for (std::size_t piece = 1; piece < 900; piece += piece / 7 + 1) {
     SCOPED_TRACE(piece);
     World world;
-    world.profile.validate_first = 17;
+    world.profile = {profile, 17};
     world.config->delay_ns = 5 * kMs;  // validated ones wait while later ones are already counted
     Wire wire(world);
     const std::string text = wire.written(0, kPushes);
@@ -175,7 +192,25 @@ TEST(FloodProfile, HandsOverInTheMiddleOfPiecesOfEverySize) {
     EXPECT_GE(world.judged(), 17u);
     EXPECT_LE(world.judged(), 17u + piece / 100 + 1);
     EXPECT_EQ(world.server().traffic().answers_waiting, 0u);
-    if (HasFailure()) return;
+    if (testing::Test::HasFailure()) return;
+  }
+}
+
+TEST(FloodProfile, HandsOverInTheMiddleOfPiecesOfEverySize) { hand_over_in_the_middle(Profile::flood); }
+TEST(ApnsProfile, HandsOverInTheMiddleOfPiecesOfEverySize) { hand_over_in_the_middle(Profile::apns); }
+
+TEST(ApnsProfile, GivesEachRequestItsIdLongAfterTheHandOver) {
+  for (const auto make_client : {h2::make_nghttp2_client, h2::make_fast_client}) {
+    World world;
+    world.profile = {Profile::apns, 3};
+    Wire wire(world, true, make_client);
+    EXPECT_TRUE(wire.server->separate_records());
+    for (std::uint64_t i = 0; i < 200; i += 10) {
+      wire.server->receive(base::as_bytes(wire.written(i, i + 10)), world.now);
+      wire.pump();
+    }
+    wire.expect_all(200);
+    EXPECT_LT(world.judged(), 30u);
   }
 }
 
@@ -198,7 +233,7 @@ TEST(FloodProfile, EachConnectionValidatesItsShareThoughOthersWereMany) {
   EXPECT_EQ(world.counted(), 10u + 50u);
 }
 
-TEST(FloodProfile, ALaterConnectionAndTheValidateProfile) {
+TEST(ValidateProfile, IsNeverHandedOver) {
   World world;
   world.profile = {};
   Wire wire(world);

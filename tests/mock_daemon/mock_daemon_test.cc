@@ -335,6 +335,32 @@ TEST(MockDaemon, FloodDelaysWhatItCounts) {
   EXPECT_GT(server->report().flood.end_streams, 0u);
 }
 
+TEST(MockDaemon, ApnsGivesIdsBackInRecordsOfTheirOwn) {
+  Options options = basic_options();
+  options.profile = {mock::Profile::apns, 100};
+  options.gateway.delay_ns = 3 * base::kMillisecond;
+  options.gateway.jitter_ns = 2 * base::kMillisecond;
+  const auto server = serve(std::move(options));
+  Client client(server->address());
+  EXPECT_EQ(client.session().peer_streams_max(), 1000u);
+  ASSERT_TRUE(client.push(0, 4000));
+  for (const auto& [tag, answer] : client.answers()) {
+    ASSERT_EQ(answer.status, 200u);
+    ASSERT_EQ(answer.apns_id, base::uuid_format(Client::id_of(tag)));
+  }
+  const nlohmann::json json = get_json(server->admin_address(), "/ledger");
+  EXPECT_EQ(json["profile"], "apns");
+  EXPECT_EQ(json["accepted"], 4000);
+  EXPECT_GE(json["validated"], 100);
+  EXPECT_EQ(json["flood"]["connections"], 1);
+  // A frame's head, at least 25 bytes of block, and a record's 22 (RFC 8446 section 5.2) for each; packed it is under 42.
+  const std::string metrics = get(server->admin_address(), "/metrics");
+  constexpr std::string_view kSent = "tocsin_mock_bytes_sent_total{worker=\"0\"} ";
+  const std::size_t at = metrics.find(kSent);
+  ASSERT_NE(at, std::string::npos);
+  EXPECT_GT(std::stoull(metrics.substr(at + kSent.size())), 4000u * 56);
+}
+
 TEST(MockDaemon, AScriptIsForTheValidateProfile) {
   Options options = basic_options();
   options.profile.profile = mock::Profile::flood;

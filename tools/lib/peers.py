@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 import time
 
 import demo
@@ -17,6 +18,7 @@ import demo
 ROOT = demo.ROOT
 INSTALLED = os.path.join(ROOT, "build", "peers")
 PATHS = 10_000  # tokens; those who read them from a file cycle through them
+SLOWEST_PER_SECOND = 500
 
 
 class Load:
@@ -62,21 +64,28 @@ class Measured:
 
 
 def measure(load, name, requests, command, env=None):
-    """Runs a child to its end; answers (Measured, its output). Its exit code is the caller's to judge."""
+    """Runs a child to its end; answers (Measured, its output). One that is slower than any client should be is ended."""
+    limit = 60 + requests / SLOWEST_PER_SECOND
     start = time.monotonic()
     with open(os.path.join(load.work, name.replace(" ", "-") + ".log"), "w+", errors="replace") as log:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env,
                                  preexec_fn=demo.pinned(load.cpus))
+        watch = threading.Timer(limit, child.kill)
+        watch.start()
         try:
             _, status, used = os.wait4(child.pid, 0)  # this child's own account, kept by the kernel
         except BaseException:
             child.kill()
             child.wait()
             raise
+        finally:
+            watch.cancel()
         child.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.monotonic() - start
         log.seek(0)
         text = log.read()
+    if seconds >= limit:
+        raise demo.Failure(f"{name} did not send {requests} pushes in {limit:.0f} s:\n{text[-1500:]}")
     if child.returncode != 0:
         raise demo.Failure(f"{name} ended with exit code {child.returncode}:\n{text[-1500:]}")
     return Measured(requests, seconds, used, {}), text
@@ -193,9 +202,7 @@ def everyone():
     return [
         Engine(), Push(), H2load(),
         Driver("apns2", [at("apns2", "apns2")], at("apns2", "apns2"),
-               "Go, one client a connection and one goroutine a stream; makes an apns-id for none"),
-        Driver("a2", [at("a2", "target", "release", "a2-driver")], at("a2", "target", "release", "a2-driver"),
-               "Rust, one client a connection and one task a stream"),
+               "Go, one client a connection and one goroutine a stream; sends no apns-id, and a content-type"),
         Driver("pushy", ["java", "-jar", at("pushy", "target", "pushy-driver.jar")], at("pushy", "target", "pushy-driver.jar"),
                "Java, one client with as many connections; the JVM's own threads (compiler, collector) count"),
         Driver("node-apn", ["node", at("node-apn", "main.js")], at("node-apn", "node_modules", "@parse", "node-apn"),

@@ -71,6 +71,15 @@ class Compare(unittest.TestCase):
         _, result = self.good(BUILD, BUILD, "--rounds", "2", "--requests", "2000", "--streams", "100")
         self.sound(result["results"][0])
 
+    def test_options_of_one_side(self):
+        done, _ = self.good(BUILD, BUILD, "--rounds", "2", "--requests", "2000", "--streams", "100", "--base-args",
+                            "--codec nghttp2", "--change-args", "--codec fast")
+        self.assertIn("change " + BUILD + " --codec fast", done.stdout)
+        # They reach the program.
+        done = compare(BUILD, BUILD, "--rounds", "2", "--requests", "2000", "--change-args", "--codec none")
+        self.assertEqual(done.returncode, 1, done)
+        self.assertIn("--codec", done.stderr)
+
     def test_a_dearer_change_has_an_exit_code(self):
         done = compare(BUILD, BUILD, "--benchmark", "micro:^hex_encode", "--rounds", "2", "--min-time", "0.001", "--fail-above",
                        "0.0001")

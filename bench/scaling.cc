@@ -19,6 +19,7 @@
 #include <cstdio>
 #include <cstring>
 #include <span>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -38,6 +39,7 @@ struct Options {
   double seconds = 1;
   std::uint32_t connections = 4;
   std::uint32_t streams = 1000;
+  std::string codec = "fast";
   bool json = false;
 };
 
@@ -76,6 +78,7 @@ void pin(int cpu) {
 template <class Meet>
 Rate work(const Options& options, Meet&& meet) {
   StepLoopOptions loop_options;
+  loop_options.codec = options.codec == "fast" ? Codec::fast : Codec::nghttp2;
   loop_options.connections = options.connections;
   loop_options.streams = options.streams;
   StepLoop loop(loop_options);
@@ -235,12 +238,12 @@ int run(const Options& options) {
     wall.add(one.wall, threads.wall, processes.wall);
     cpu.add(one.cpu, threads.cpu, processes.cpu);
   }
-  std::printf("%u rounds of %.2f s, %u connections x %u streams a shard; median [95 %% bootstrap of the rounds' ratios]\n",
-              options.rounds, options.seconds, options.connections, options.streams);
+  std::printf("%u rounds of %.2f s, %u connections x %u streams a shard, codec %s; median [95 %% bootstrap of the rounds' ratios]\n",
+              options.rounds, options.seconds, options.connections, options.streams, options.codec.c_str());
   wall.print("wall time");
   cpu.print("CPU time");
   if (options.json) {
-    std::printf("{\"rounds\":%u", options.rounds);
+    std::printf("{\"rounds\":%u,\"codec\":\"%s\"", options.rounds, options.codec.c_str());
     wall.print_json("wall");
     cpu.print_json("cpu");
     std::printf("}\n");
@@ -258,6 +261,7 @@ int main(int argc, char** argv) {
   app.add_option("--seconds", options.seconds, "of each measurement")->capture_default_str()->check(CLI::Range(0.001, 60.0));
   app.add_option("--connections", options.connections, "of each shard")->capture_default_str()->check(CLI::Range(1, 1000));
   app.add_option("--streams", options.streams, "of each connection")->capture_default_str()->check(CLI::Range(1, 10000));
+  app.add_option("--codec", options.codec, "what speaks HTTP/2")->capture_default_str()->check(CLI::IsMember({"fast", "nghttp2"}));
   app.add_flag("--json", options.json, "end with one line of JSON");
   CLI11_PARSE(app, argc, argv);
   return tocsin::bench::run(options);

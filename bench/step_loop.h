@@ -13,12 +13,15 @@
 #include <cstdint>
 #include <memory>
 
+#include <tocsin/options.h>
+
 namespace tocsin::bench {
 
 enum class PeerKind : unsigned char { flat, gateway };
 
 struct StepLoopOptions {
   PeerKind peer = PeerKind::flat;
+  Codec codec = Codec::fast;
   std::uint32_t connections = 4;
   std::uint32_t streams = 1000;
   std::uint32_t dead_tokens = 0;  // in the filter, none of them pushed to

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // Request writing and response reading, by codec: MDM wake-ups as the engine sends them, a whole stream table at a time,
-// against a complete HTTP/2 server session in memory whose side is not measured.
+// against a server session in memory whose side is not measured.
 //
 //   request_write/CODEC/STREAMS              ClientSession::write
 //   response_read/CODEC/STREAMS/ENCODING     ClientSession::receive
 //
-// ENCODING is how the server writes `apns-id`: literal (the table is left alone) or indexed (each response changes it).
+// ENCODING is how the server writes `apns-id`: plain (a literal without Huffman), literal (with Huffman; both leave the
+// table alone) or indexed (each response changes it). literal and indexed come from nghttp2's server, which also judges the
+// requests; plain from FlatPeer, which reads their frames only.
 #include <memory>
 #include <vector>
 
 #include "apns/request.h"
 #include "base/hex.h"
+#include "../flat_peer.h"
 #include "h2/client_session.h"
 #include "h2/server_session.h"
 #include "micro.h"
@@ -23,12 +26,21 @@ struct Codec {
   Result<std::unique_ptr<h2::ClientSession>> (*make)(const h2::ClientOptions& options);
 };
 constexpr Codec kCodecs[] = {
+    {"fast", h2::make_fast_client},
     {"nghttp2", h2::make_nghttp2_client},
 };
 
+enum class Encoding { plain, literal, indexed };
+struct EncodingName {
+  Encoding encoding;
+  const char* name;
+};
+constexpr EncodingName kEncodings[] = {{Encoding::plain, "plain"}, {Encoding::literal, "literal"}, {Encoding::indexed, "indexed"}};
+
 class Exchange {
  public:
-  Exchange(const Codec& codec, std::uint32_t streams, bool literal) : streams_(streams), literal_(literal) {
+  Exchange(const Codec& codec, std::uint32_t streams, Encoding encoding)
+      : streams_(streams), encoding_(encoding), flat_(streams) {
     h2::ClientOptions client;
     client.streams_max = streams;
     client.captures = {"apns-id"};
@@ -69,6 +81,12 @@ class Exchange {
   // The server reads and answers everything. False unless it read what was meant.
   bool serve() {
     bytes_up_ += up_.size();
+    if (encoding_ == Encoding::plain) {
+      const std::uint64_t before = flat_.requests();
+      const bool taken = flat_.take(up_.readable(), down_);
+      up_.clear();
+      return taken && flat_.requests() - before == streams_;
+    }
     seen_.clear();
     const bool read = server_->receive(up_.readable(), seen_).ok();
     up_.clear();
@@ -83,7 +101,7 @@ class Exchange {
       std::array<std::uint8_t, 16> uuid{};
       std::memcpy(uuid.data(), tokens_[static_cast<std::size_t>(&request - seen_.data())].data(), 16);
       base::uuid_format(uuid, id);
-      const h2::FieldView fields[] = {{"apns-id", {id, sizeof(id)}, literal_}};
+      const h2::FieldView fields[] = {{"apns-id", {id, sizeof(id)}, encoding_ == Encoding::literal}};
       if (request.body_bytes != halves_.before.size() + kMagic.size() + halves_.after.size()) return false;
       if (!server_->respond(request.stream_id, 200, fields, {})) return false;
     }
@@ -114,10 +132,14 @@ class Exchange {
   // Control frames in both directions.
   void settle() {
     client_->write_pending(up_);
-    std::vector<h2::ServerRequest> none;
-    (void)server_->receive(up_.readable(), none);
+    if (encoding_ == Encoding::plain) {
+      if (!up_.empty()) (void)flat_.take(up_.readable(), down_);
+    } else {
+      std::vector<h2::ServerRequest> none;
+      (void)server_->receive(up_.readable(), none);
+      server_->write_pending(down_);
+    }
     up_.clear();
-    server_->write_pending(down_);
     std::vector<h2::Answer> no_answers;
     std::vector<h2::Event> no_events;
     (void)client_->receive(down_.readable(), no_answers, no_events);
@@ -125,7 +147,8 @@ class Exchange {
   }
 
   const std::uint32_t streams_;
-  const bool literal_;
+  const Encoding encoding_;
+  FlatPeer flat_;  // for plain
   std::unique_ptr<h2::ClientSession> client_;
   std::unique_ptr<h2::ServerSession> server_;
   apns::PayloadHalves halves_;
@@ -142,8 +165,8 @@ class Exchange {
 
 enum class Side { write, read };
 
-void exchange(benchmark::State& state, const Codec& codec, std::uint32_t streams, bool literal, Side side) {
-  Exchange both(codec, streams, literal);
+void exchange(benchmark::State& state, const Codec& codec, std::uint32_t streams, Encoding encoding, Side side) {
+  Exchange both(codec, streams, encoding);
   Stopwatch watch;
   std::uint64_t pushes = 0;
   for (auto _ : state) {
@@ -174,12 +197,13 @@ void register_codec() {
     for (const std::uint32_t streams : {100u, 1000u}) {
       const std::string name = std::string(codec.name) + "/" + std::to_string(streams);
       benchmark::RegisterBenchmark(("request_write/" + name).c_str(), [&codec, streams](benchmark::State& state) {
-        exchange(state, codec, streams, true, Side::write);
+        exchange(state, codec, streams, Encoding::literal, Side::write);
       })->UseManualTime();
-      for (const bool literal : {true, false}) {
-        benchmark::RegisterBenchmark(
-            ("response_read/" + name + (literal ? "/literal" : "/indexed")).c_str(),
-            [&codec, streams, literal](benchmark::State& state) { exchange(state, codec, streams, literal, Side::read); })
+      for (const EncodingName& each : kEncodings) {
+        benchmark::RegisterBenchmark(("response_read/" + name + "/" + each.name).c_str(),
+                                     [&codec, streams, &each](benchmark::State& state) {
+                                       exchange(state, codec, streams, each.encoding, Side::read);
+                                     })
             ->UseManualTime();
       }
     }

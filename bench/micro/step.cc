@@ -2,7 +2,7 @@
 // The shard's step: CPU time of Shard::step alone, from a push handed over to its outcome, codec included, TLS and sockets
 // left out. See ../step_loop.h.
 //
-//   shard_step/PEER/CONNECTIONSxSTREAMS    PEER: flat, or gateway (the mock's model, not measured, answers)
+//   shard_step/CODEC/PEER/CONNECTIONSxSTREAMS    PEER: flat, or gateway (the mock's model, not measured, answers)
 //
 // Coalescing on, deadlines set, a filter of 100,000 dead tokens.
 #include <memory>
@@ -21,8 +21,9 @@ struct Shape {
 constexpr Shape kShapes[] = {
     {PeerKind::flat, 4, 1000}, {PeerKind::flat, 4, 100}, {PeerKind::flat, 64, 1000}, {PeerKind::gateway, 4, 1000}};
 
-void step(benchmark::State& state, const Shape& shape) {
+void step(benchmark::State& state, Codec codec, const Shape& shape) {
   StepLoopOptions options;
+  options.codec = codec;
   options.peer = shape.peer;
   options.connections = shape.connections;
   options.streams = shape.streams;
@@ -45,10 +46,14 @@ void step(benchmark::State& state, const Shape& shape) {
 }  // namespace
 
 void register_step() {
-  for (const Shape& shape : kShapes) {
-    const std::string name = std::string("shard_step/") + (shape.peer == PeerKind::flat ? "flat/" : "gateway/") +
-                             std::to_string(shape.connections) + "x" + std::to_string(shape.streams);
-    benchmark::RegisterBenchmark(name.c_str(), [&shape](benchmark::State& state) { step(state, shape); })->UseManualTime();
+  for (const Codec codec : {Codec::fast, Codec::nghttp2}) {
+    for (const Shape& shape : kShapes) {
+      const std::string name = std::string("shard_step/") + (codec == Codec::fast ? "fast/" : "nghttp2/") +
+                               (shape.peer == PeerKind::flat ? "flat/" : "gateway/") + std::to_string(shape.connections) + "x" +
+                               std::to_string(shape.streams);
+      benchmark::RegisterBenchmark(name.c_str(), [codec, &shape](benchmark::State& state) { step(state, codec, shape); })
+          ->UseManualTime();
+    }
   }
 }
 

@@ -27,6 +27,8 @@ class Load:
     def __init__(self, tocsin, work, requests, connections, streams, cpus):
         self.tocsin, self.work, self.cpus = tocsin, work, cpus
         self.requests, self.connections, self.streams = requests, connections, streams
+        self.repeat_tokens = False  # the engine's tokens from the file, too
+        self.engine_args = []
         self.engine_load = os.path.join(os.path.dirname(tocsin), "bench", "engine_load")
 
     def cert(self, name):
@@ -101,8 +103,8 @@ class Engine:
     def run(self, load, address, requests):
         command = [load.engine_load, "--endpoint", address, "--ca", load.cert("ca.pem"), "--cert", load.cert("push.pem"), "--key",
                    load.cert("push.key"), "--topic", load.topic, "--pushes", str(requests), "--connections",
-                   str(load.connections), "--streams", str(load.streams)]
-        if getattr(load, "repeat_tokens", False):
+                   str(load.connections), "--streams", str(load.streams), *load.engine_args]
+        if load.repeat_tokens:
             command += ["--token-file", load.token_file]
         measured, text = measure(load, self.name, requests, command)
         measured.facts = last_json(self.name, text)

@@ -80,6 +80,12 @@ class Queue {
 
   PushRecord& record(std::uint32_t slot) { return records_[slot]; }
   Meta& meta(std::uint32_t slot) { return metas_[slot]; }
+  // Asks for the memory of a push that is looked at soon: answers come in another order than pushes lie.
+  void expect(std::uint32_t slot) const {
+    __builtin_prefetch(&metas_[slot]);
+    __builtin_prefetch(&records_[slot]);
+    __builtin_prefetch(reinterpret_cast<const std::byte*>(&records_[slot]) + 64);
+  }
 
   void add_credential() { lanes_.emplace_back(); }
   // Nothing of it waits or is in flight: its flows are given back. It may be used again.

@@ -119,7 +119,11 @@ void Shard::h2_receive(base::Handle handle, Connection& connection) {
     // One stamp a batch: the answers of one read came together.
     connection.last_answer_mono_ns = connection.used_mono_ns = now_.mono_ns;
     if (!connection.probing) connection.ping_deadline_mono_ns = base::kNever;
-    for (const h2::Answer& answer : answers_) on_answer(connection, answer);
+    constexpr std::size_t kAhead = 8;
+    for (std::size_t i = 0; i < answers_.size(); ++i) {
+      if (i + kAhead < answers_.size()) queue_.expect(static_cast<std::uint32_t>(answers_[i + kAhead].tag));
+      on_answer(connection, answers_[i]);
+    }
     if (stopping_ && connection.in_flight == 0) note_deadline(now_.mono_ns);
   }
   if (connection.rejected) judge_limit(connection);

@@ -230,9 +230,10 @@ void Shard::requeue(std::uint32_t slot, Tick not_before) {
 }
 
 Outcome& Shard::add_outcome(std::uint32_t slot, End end) {
+  static constexpr Outcome kBlank{};  // copied: it is dearer to clear one
   const PushRecord& record = queue_.record(slot);
   const Queue::Meta& meta = queue_.meta(slot);
-  Outcome& outcome = out_->outcomes.emplace_back();
+  Outcome& outcome = out_->outcomes.emplace_back(kBlank);
   outcome.id = record.id;
   outcome.apns_id = record.apns_id;
   outcome.submitted_unix_ns = record.submitted_wall_ns;

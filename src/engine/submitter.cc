@@ -217,7 +217,9 @@ bool Submitter::Impl::build(const Push& push, const Place& place, base::Now now)
   Staged& to = staged[place.shard];
   dispatch::PushRecord& record = to.records[to.count];
   record.id = push.id;
-  record.apns_id = push.apns_id == Uuid{} ? next_apns_id() : push.apns_id;
+  std::uint64_t id_words[2];  // compared as words: the array's own comparison is a call
+  std::memcpy(id_words, push.apns_id.data(), sizeof id_words);
+  record.apns_id = (id_words[0] | id_words[1]) == 0 ? next_apns_id() : push.apns_id;
   record.submitted_wall_ns = now.wall_ns;
   record.template_index = static_cast<std::uint32_t>(push.template_handle) - 1;
   record.credential = static_cast<std::uint32_t>(push.credential) - 1;

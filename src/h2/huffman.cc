@@ -4,13 +4,15 @@
 #include "h2/huffman.h"
 
 #include <array>
+#include <bit>
+#include <cstring>
 
 namespace tocsin::h2 {
 namespace {
 
 constexpr unsigned kEos = 256;
 constexpr unsigned kLongest = 30;
-constexpr unsigned kShort = 8;  // codes up to here are one look-up
+constexpr unsigned kShort = 8;  // codes up to here are one look-up; seven of them fit 56 bits
 
 // Bits of the code of each byte, then of EOS.
 constexpr std::array<std::uint8_t, 257> kLengths = {
@@ -71,6 +73,28 @@ std::ptrdiff_t huffman_decode(std::span<const std::uint8_t> coded, char* out) {
   char* const begin = out;
   std::uint64_t window = 0;  // the next bits, from the top; zeros behind them
   unsigned bits = 0;
+  // While eight bytes are left: all of them at once, then as many short codes as there certainly are. The window may hold
+  // more bits than are counted; they are those of the byte at `in`, which is read again.
+  while (end - in >= 8) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, in, 8);
+    if constexpr (std::endian::native == std::endian::little) word = __builtin_bswap64(word);
+    window |= word >> bits;
+    in += (63 - bits) >> 3;
+    bits |= 56;
+    bool all = true;
+    for (int i = 0; i < 7; ++i) {
+      const Tables::Short next = kTables.shorts[window >> (64 - kShort)];
+      if (next.bits == 0) {
+        all = false;
+        break;
+      }
+      *out++ = static_cast<char>(next.symbol);
+      window <<= next.bits;
+      bits -= next.bits;
+    }
+    if (!all) break;
+  }
   for (;;) {
     while (bits <= 56 && in != end) {
       window |= static_cast<std::uint64_t>(*in++) << (56 - bits);

@@ -28,7 +28,7 @@ struct Options {
   std::size_t pushes = 500'000;
   unsigned connections = 4;
   unsigned streams = 1000;
-  std::string codec = "nghttp2";
+  std::string codec = "fast";
 };
 
 std::string read_file(const std::string& path) {

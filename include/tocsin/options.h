@@ -78,8 +78,8 @@ struct EngineOptions {
 
   TlsCrypto tls_crypto = TlsCrypto::automatic;
 
-  // What speaks HTTP/2 on the connections; both do the same. Default nghttp2.
-  Codec codec = Codec::nghttp2;
+  // What speaks HTTP/2 on the connections; both do the same. Default fast.
+  Codec codec = Codec::fast;
   LogCallback log;
 
   // Groups that may be added. Default 4,096; 1 to 1 million.

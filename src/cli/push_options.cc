@@ -282,7 +282,7 @@ void add_engine(CLI::App& app, PushOptions& o) {
   app.add_option("--codec", o.codec, "what speaks HTTP/2: fast (our own) or nghttp2; both do the same")
       ->transform(CLI::CheckedTransformer(std::map<std::string, Codec>{{"fast", Codec::fast}, {"nghttp2", Codec::nghttp2}})
                       .description(""))
-      ->option_text("CODEC=nghttp2")
+      ->option_text("CODEC=fast")
       ->group(group);
   const auto duration = [&](const char* name, std::int64_t& target, const char* help, const char* text) {
     add_parsed(

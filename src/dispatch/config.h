@@ -74,7 +74,7 @@ struct ShardOptions {
   std::uint32_t groups_max = 4096;
   std::uint32_t dead_tokens_max = 1'000'000;  // places in the filter of tokens that APNs called unregistered; 0: no filter
   unsigned attempts_max = 5;
-  Codec codec = Codec::nghttp2;
+  Codec codec = Codec::fast;
   bool paced = false;                     // Pace::engine
   double retry_budget = 100;              // retries that a credential may have before it has earned any
   std::int64_t retry_later_ns = 15 * base::kSecond;  // the second and longer waits after a 5xx double from here

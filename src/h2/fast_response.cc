@@ -33,9 +33,11 @@ bool FastSession::begin_block(std::int32_t id) {
     fail(kCodeStreamClosed, "HEADERS: stream in half-closed (remote)");
     return false;
   }
-  block_ = {};
-  block_.id = id;
+  block_.id = id;  // field by field: wiping all of it with every answer costs more than reading one
   block_.ignored = stream == nullptr || stream->closing;
+  block_.direct = block_.status_seen = block_.regular_seen = false;
+  block_.list_bytes = block_.continuations = block_.captured_set = 0;
+  block_.length = kNoLength;
   block_.end_stream = frame_.has(kFlagEndStream);
   if (!block_.ignored) {
     stream->opened = true;
@@ -103,8 +105,8 @@ void FastSession::on_field(FastStream& stream, std::string_view name, std::strin
 
 void FastSession::capture(FastStream& stream, std::size_t position, std::string_view value) {
   if (!block_.direct) return stream.more->capture(heap_, position, value);
-  if (block_.captured_set[position]) return;  // a repeated field: the first counts
-  block_.captured_set[position] = true;
+  if ((block_.captured_set >> position & 1) != 0) return;  // a repeated field: the first counts
+  block_.captured_set |= 1u << position;
   block_.captured[position] = arena_.keep(value);
 }
 
@@ -168,7 +170,9 @@ void FastSession::settle(FastStream& stream, AnswerKind kind, std::uint32_t code
   answer.headers_seen = stream.final_seen;
   if (stream.final_seen) answer.status = stream.status;
   if (block_.id == stream.id && block_.direct) {
-    answer.captured = block_.captured;
+    for (std::size_t i = 0; i < options_.captures.size(); ++i) {
+      if ((block_.captured_set >> i & 1) != 0) answer.captured[i] = block_.captured[i];
+    }
   } else if (const StreamMore* const more = stream.more; more != nullptr) {
     answer.body_cut = more->body_cut;
     for (std::size_t i = 0; i < options_.captures.size(); ++i) answer.captured[i] = more->captured_text(i);

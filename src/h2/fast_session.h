@@ -80,8 +80,8 @@ class FastSession final : public ClientSession {
     std::uint32_t list_bytes = 0;
     std::uint32_t continuations = 0;
     std::uint64_t length = kNoLength;
-    std::array<std::string_view, kCapturesMax> captured{};
-    std::array<bool, kCapturesMax> captured_set{};
+    std::uint32_t captured_set = 0;                           // bits, by position
+    std::array<std::string_view, kCapturesMax> captured{};    // of positions whose bit is set
   };
 
   // fast_session.cc

@@ -226,7 +226,10 @@ class Run {
       const std::uint32_t flags = byte(4);
       const auto id = static_cast<std::int32_t>((byte(5) & 0x7f) << 24 | byte(6) << 16 | byte(7) << 8 | byte(8));
       if (block != 0 && type == kContinuation && (length > kFrameMax || ++continuations > kContinuations)) break;
-      if (length > kFrameMax) return wire;  // an error as soon as its head is there
+      if (length > kFrameMax) {  // an error as soon as its head is there
+        if (block != 0) torn_blocks_.push_back(wire.size());
+        return wire;
+      }
       if (wire.size() - at < 9 + length) break;
       if (type == kSettings && (flags & kAck) == 0) settings_.emplace(at, wire.substr(at + 9, length));
       at += 9 + length;

@@ -79,11 +79,15 @@ class Bench(harness.Case):
         self.assertSays(harness.run([*compare, self.put("other.json", "{}")]), 3, "other.json is no result of tocsin bench")
 
     def test_a_profile_that_judges_the_first_only(self):
-        ran = self.bench("--json", "--validate-first", "500", "--sweep", "codec=fast,nghttp2", profile="flood,validate")
+        ran = self.bench("--json", "--validate-first", "500", "--sweep", "codec=fast,nghttp2",
+                         profile="flood,apns,validate")
         self.finished(ran)
         lines = [json.loads(line) for line in ran.out.splitlines()]
-        self.assertEqual([line["profile"] for line in lines], ["flood", "validate"])
-        self.assertGreaterEqual(lines[0]["pushes_validated"], 500)
+        self.assertEqual([line["profile"] for line in lines], ["flood", "apns", "validate"])
+        for line in lines[:2]:
+            self.assertGreaterEqual(line["pushes_validated"], 500)
+        self.assertEqual([line["delay_ms"] for line in lines], [0, 45, 0])
+        self.assertGreaterEqual(lines[1]["p50_us"], 45_000)  # no answer comes sooner
 
     def test_provider_token_older_tls_and_large_payloads(self):
         for more in (["--auth", "token"], ["--tls", "1.2"], ["--payload", "4096"]):

@@ -49,8 +49,8 @@ std::vector<std::string> command_of(const RunSpec& spec, const std::string& dire
   std::string cpus;
   for (const int cpu : spec.mock_cpus) cpus.append(cpus.empty() ? "" : ",").append(std::to_string(cpu));
   if (!cpus.empty()) add("--cpu", cpus);
-  if (spec.delay_ms != 0) add("--delay", std::to_string(spec.delay_ms) + "ms");
-  if (spec.jitter_ms != 0) add("--jitter", std::to_string(spec.jitter_ms) + "ms");
+  if (spec.delay_ms >= 0) add("--delay", std::to_string(spec.delay_ms) + "ms");
+  if (spec.jitter_ms >= 0) add("--jitter", std::to_string(spec.jitter_ms) + "ms");
   if (spec.window != 0) add("--window", std::to_string(spec.window));
   if (!spec.script.empty()) add("--script", spec.script);
   return out;

@@ -72,7 +72,7 @@ Result<double> parse_percent(const std::string& text) {
 }
 
 void add_what(CLI::App& app, BenchOptions& o) {
-  o.profiles = {"flood"};
+  o.profiles = {"apns", "flood"};
   app.add_option("--profile", o.profiles, "how the mock behaves, one or more of: " + profile_names())
       ->delimiter(',')
       ->check([](const std::string& name) -> std::string {
@@ -151,10 +151,10 @@ void add_setup(CLI::App& app, BenchOptions& o) {
   dimension("auth", "cert, or token: a provider token and an alert, because MDM takes none", "KIND=cert");
   dimension("tls", "1.2 or 1.3", "VERSION=1.3");
   dimension("codec", "what speaks HTTP/2: fast or nghttp2", "NAME");
-  dimension("delay", "of the mock's answers", "TIME=0");
+  dimension("delay", "of the mock's answers (default: the profile's)", "TIME");
   add_parsed(app, "--jitter", [](const std::string& t) { return parse_duration_ms(t); }, [&o](std::int64_t ms) { o.base.jitter_ms = ms; },
-             "and up to so much more")
-      ->option_text("TIME=0")
+             "and up to so much more (default: the profile's)")
+      ->option_text("TIME")
       ->group(group);
   add_parsed(app, "--validate-first", count, [&o](std::uint64_t n) { o.base.validate_first = n; },
              "pushes that the mock judges in full before a profile that judges less begins")
@@ -224,6 +224,8 @@ RunSpec spec_of(const BenchOptions& options, const std::string& profile) {
   const Profile* known = find_profile(profile);
   spec.connections = options.connections.value_or(known == nullptr ? 4 : known->connections);
   spec.warmup_pushes = std::min<std::uint64_t>(std::uint64_t{2} * spec.connections * spec.streams, 100'000);
+  if (spec.delay_ms < 0) spec.delay_ms = known == nullptr ? 0 : known->delay_ms;
+  if (spec.jitter_ms < 0) spec.jitter_ms = known == nullptr ? 0 : known->jitter_ms;
   if (known != nullptr && !known->validates_all) spec.warmup_pushes += spec.validate_first;
   return spec;
 }

@@ -19,10 +19,11 @@ struct Profile {
   const char* name;
   unsigned connections;
   bool validates_all;  // else the first RunSpec::validate_first pushes only
+  std::int64_t delay_ms, jitter_ms;
 };
-inline constexpr Profile kProfiles[] = {{"flood", 4, false}, {"validate", 4, true}};
+inline constexpr Profile kProfiles[] = {{"apns", 300, false, 45, 10}, {"flood", 4, false, 0, 0}, {"validate", 4, true, 0, 0}};
 const Profile* find_profile(const std::string& name);  // null: there is none
-std::string profile_names();                           // "flood, validate"
+std::string profile_names();                           // "apns, flood, validate"
 
 enum class Auth : std::uint8_t { certificate, token };
 
@@ -33,8 +34,8 @@ struct RunSpec {
   unsigned streams = 1000;
   unsigned shards = 1;
   unsigned payload_bytes = 0;        // 0: an MDM wake-up
-  std::int64_t delay_ms = 0;         // of the mock's answers
-  std::int64_t jitter_ms = 0;
+  std::int64_t delay_ms = -1;        // of the mock's answers; -1: the profile's, until spec_of
+  std::int64_t jitter_ms = -1;
   std::uint32_t window = 0;          // INITIAL_WINDOW_SIZE; 0: the profile's
   std::string script;                // fault script of the mock; "": none
   Auth auth = Auth::certificate;

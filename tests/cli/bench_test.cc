@@ -28,6 +28,7 @@ RunResult good_run(double cpu_ns = 1000, double rate = 100'000) {
   run.mock_busy = 0.5;
   run.allocations = 0;
   run.crypto = "none";
+  run.connections_open = run.spec.connections;
   run.latency = std::make_unique<obs::Histogram>();
   run.latency->record(1'000'000, 99);
   run.latency->record(5'000'000);
@@ -84,6 +85,9 @@ TEST(BenchJudge, FindsEachReasonForAVoidRun) {
   EXPECT_NE(why(flood(40)).find("only 40 of the first 50"), std::string::npos);
   EXPECT_NE(why(flood(100)).find("did not begin"), std::string::npos);
   EXPECT_EQ(why(flood(60)), "");
+  RunResult few = good_run();
+  --few.connections_open;
+  EXPECT_NE(why(std::move(few)).find("3 of 4 connections were open"), std::string::npos);
   RunResult nearly = good_run();
   nearly.mock_busy = 0.9;
   EXPECT_EQ(why(std::move(nearly)), "");

@@ -5,7 +5,7 @@
 // id, so that what was intended when needs no memory per push. Tokens come from a counter and never repeat.
 //
 // Threads: the caller's is the producer; the engine's shards have their own. Ownership: owns the engine; the mock must
-// outlive it. Phases: fill() until all connections are open, warm_up(), main_phase(), cool_down(). Errors: one sentence;
+// outlive it. Phases: fill() until all connections are open, or for three minutes; warm_up(), main_phase(), cool_down(). Errors: one sentence;
 // Code::stopped when a signal came.
 #pragma once
 
@@ -51,6 +51,7 @@ class Load {
                                              const AllocationCounter& allocations);
 
   Result<void> fill();
+  unsigned connections_open() const;
   Result<void> settle();      // until nothing is under way
   Result<void> warm_up();
   Result<void> main_phase(RunResult& out);

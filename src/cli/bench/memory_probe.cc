@@ -58,6 +58,9 @@ Result<std::int64_t> bytes_of_connections(RunSpec spec, unsigned connections, Mo
   if (!load.ok()) return load.error();
   const std::int64_t before = settled_rss();
   if (Result<void> filled = (*load)->fill(); !filled.ok()) return filled.error();
+  if (const unsigned open = (*load)->connections_open(); open < connections) {
+    return Error{Code::io, fmt::format("{} of {} connections opened, too few to tell the memory of one", open, connections)};
+  }
   if (Result<void> settled = (*load)->settle(); !settled.ok()) return settled.error();
   return settled_rss() - before;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The memory probe: what a connection and a queued push add to this process's resident memory. Threads: the caller's.
-// Bounds: as long as it takes to open the spec's connections, at most a minute. Errors: one sentence.
+// Bounds: as long as it takes to open the spec's connections, at most some minutes. Errors: one sentence.
 #pragma once
 
 #include <cstdint>

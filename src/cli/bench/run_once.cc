@@ -23,6 +23,9 @@ void judge(RunResult& run) {
                         format_count(run.mock.accepted), format_count(run.mock.rejected), run.mock.by_reason.empty() ? "" : ": ",
                         run.mock.by_reason, format_count(accepted)));
   }
+  if (run.connections_open < run.spec.connections) {
+    because(fmt::format("{} of {} connections were open", run.connections_open, run.spec.connections));
+  }
   if (const Profile* known = find_profile(run.spec.profile); known != nullptr && !known->validates_all) {
     // The ones that were not judged rest on those that were, by the same binary on the same connections.
     if (run.mock.validated < std::min(run.spec.validate_first, run.mock.requests)) {

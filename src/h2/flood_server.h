@@ -109,6 +109,7 @@ class FloodServer {
     std::uint32_t id;
   };
 
+  void take_usual(const std::uint8_t*& at, const std::uint8_t* end);
   bool step(const std::uint8_t*& at, const std::uint8_t* end);
   void take(const Head& head, const std::uint8_t* payload);
   void on_headers(const Head& head, const std::uint8_t* payload);

@@ -126,6 +126,11 @@ std::string data_frames(int count) {
   return all;
 }
 
+// HEADERS and the DATA that ends the stream: the usual request.
+std::string usual(std::int32_t id, std::size_t bytes = 1) {
+  return headers(id, kPost, false) + frame(kData, kEndStream, id, std::string(bytes, 'x'));
+}
+
 std::vector<FloodRow> rows() {
   std::string many_continuations = frame(kHeaders, 0, 1, kPost);
   for (int i = 0; i < 200; ++i) many_continuations += frame(kContinuation, 0, 1, {});
@@ -141,6 +146,7 @@ std::vector<FloodRow> rows() {
        kAccepted, {}, requests_are(1, 16'384)},
       {"4.2", "a larger one is FRAME_SIZE_ERROR, before it has come whole",
        frame(kData, 0, 1, std::string(16'385, 'x')).substr(0, 20), kBadSize},
+      {"4.2", "as the DATA of a request", usual(1, 16'385), kBadSize},
       {"4.2", "what we announced counts", kOpen + frame(kData, kEndStream, 1, std::string(20'000, 'x')), kAccepted,
        with({.frame_bytes_max = 20'000}), requests_are(1, 20'000)},
       {"4.3", "a block is contiguous: no PING inside", frame(kHeaders, 0, 1, kPost) + frame(kPing, 0, 0, kPingBytes),
@@ -169,11 +175,15 @@ std::vector<FloodRow> rows() {
       {"5.1.1", "stream 0 carries no message", headers(0, kPost, true), kBadProtocol},
       {"5.1.1", "ids grow", headers(3, kPost, true), kBadProtocol, fed(headers(5, kPost, true))},
       {"5.1.1", "a stream is begun once", kOpen, kBadProtocol, fed(kOpen)},
+      {"5.1.1", "requests on even streams", usual(1) + usual(2), kBadProtocol},
+      {"5.1.1", "requests on streams that were passed over", usual(5) + usual(3), kBadProtocol},
       {"5.1.1", "ids may leave gaps", kWhole + headers(9, kPost, true), kAccepted, {},
        [](Peer& peer) { EXPECT_EQ(peer.requests(), 2u); EXPECT_EQ(peer.server->last_stream_id(), 9); }},
       {"5.1.1", "the last id of all", headers(0x7fffffff, kPost, true), kAccepted, {}, requests_are(1)},
       {"5.1.2", "streams beyond the limit", headers(1, kPost, true) + headers(3, kPost, true), kBadProtocol,
        with({.streams_max = 1})},
+      {"5.1.2", "requests beyond the limit", usual(1) + usual(3) + usual(5), kBadProtocol, with({.streams_max = 2})},
+      {"5.1.2", "requests up to the limit", usual(1) + usual(3), kAccepted, with({.streams_max = 2}), requests_are(2, 2)},
       {"5.1.2", "streams without their end count", headers(1, kPost, false) + headers(3, kPost, true), kBadProtocol,
        with({.streams_max = 1})},
       {"5.1.2", "streams that were answered do not count", headers(3, kPost, true), kTaken,
@@ -183,6 +193,10 @@ std::vector<FloodRow> rows() {
 
       {"5.2", "DATA beyond the stream's window", kOpen + frame(kData, 0, 1, std::string(101, 'x')), kBadFlow,
        with({.window_bytes = 100})},
+      {"5.2", "and DATA that ends its stream", usual(1, 101), kBadFlow, with({.window_bytes = 100})},
+      {"5.2", "and requests that together are beyond the connection's window",
+       usual(1, 16'384) + usual(3, 16'384) + usual(5, 16'384) + usual(7, 16'384), kBadFlow, with({.window_bytes = 1 << 20}),
+       {}, "byte by byte the window is given back in between"},
       {"5.2", "padding counts against the window", kOpen + frame(kData, kPadded, 1, padded(std::string(80, 'x'), 20)),
        kBadFlow, with({.window_bytes = 100})},
       {"5.2", "DATA up to the window is taken", kOpen + frame(kData, kEndStream, 1, std::string(100, 'x')), kAccepted,
@@ -279,6 +293,8 @@ std::vector<FloodRow> rows() {
       {"8.1", "trailers in pieces end it", kOpen + split_block(1, literal("x-t", "1"), {2}, true), kAccepted},
       {"8.1", "trailers must end the stream", kOpen + headers(1, literal("x-t", "1"), false), kBadProtocol},
       {"8.1", "a request has fields", headers(1, {}, true), kBadProtocol},
+      {"8.1", "a request has fields, if it has a body, too", usual(1) + headers(3, {}, false) + frame(kData, kEndStream, 3, "x"),
+       kBadProtocol},
       {"8.1", "a request has fields: in pieces", frame(kHeaders, 0, 1, {}) + frame(kContinuation, kEndHeaders, 1, {}),
        kBadProtocol},
   };
@@ -343,7 +359,7 @@ TEST(FloodConformance, AllRows) {
 
 TEST(FloodConformance, EverySectionHasRows) {
   expect_covered(rows(), {"4.1", "4.2", "4.3", "5.1", "5.1.1", "5.1.2", "5.2", "5.5", "6.1", "6.2", "6.3", "6.4", "6.5",
-                          "6.5.2", "6.5.3", "6.6", "6.7", "6.8", "6.9", "6.9.1", "6.10", "8.1"}, 75);
+                          "6.5.2", "6.5.3", "6.6", "6.7", "6.8", "6.9", "6.9.1", "6.10", "8.1"}, 90);
 }
 
 TEST(FloodConformance, ThePrefaceAndSettingsOpenAConnection) {
@@ -454,7 +470,7 @@ TEST(Flood, BehindItsGoawayStreamsAreRefusedAndOlderOnesEnd) {
   peer.start();
   ASSERT_TRUE(peer.feed(kOpen));
   peer.server->goaway(-1, 0, {});
-  ASSERT_TRUE(peer.feed(headers(3, kPost, false) + frame(kData, kEndStream, 3, "x") + frame(kData, kEndStream, 1, "x")));
+  ASSERT_TRUE(peer.feed(usual(3) + frame(kData, kEndStream, 1, "x")));
   EXPECT_EQ(peer.requests(), 1u);
   peer.server->answer(1);
   const auto frames = peer.written();

@@ -18,7 +18,9 @@
 #include "micro.h"
 
 // gcc 12 takes the queue's block index, inlined, for one of no size.
+#if !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wstringop-overflow"
+#endif
 
 namespace tocsin::bench {
 namespace {

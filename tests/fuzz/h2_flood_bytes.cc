@@ -2,8 +2,8 @@
 // What a client sends to the flood server, from the preface on, after a hand-over, or through the mock's conversation that
 // hands over by itself; in any cut.
 //
-// Input: options, how many requests are validated first, cuts (fuzz.h), then frames: HTTP/2's own or, by an option, their
-// short form (h2_wire.h); the preface stands before them by itself. Properties: what is written is whole frames; a stream
+// Input: options (with kIds the requests' apns-id is given back), where the hand-over is, cuts (fuzz.h), then
+// frames: HTTP/2's own or, by an option, their short form (h2_wire.h); the preface stands before them by itself. Properties: what is written is whole frames; a stream
 // is answered at most once, is odd, and was begun; counts agree with what waits and what is open; a failed connection says
 // why and stays failed. Of the conversation: requests = judged + counted, and the ledger has exactly the judged ones.
 #include <memory>

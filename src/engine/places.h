@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <map>
 #include <mutex>
+#include <unordered_map>
 #include <utility>
 
 #include "base/now.h"
@@ -27,9 +28,15 @@ class Places {
     const std::lock_guard lock(mutex_);
     const std::pair<std::int64_t, std::uint64_t> key(since_mono_ns, who);
     const bool waits = since_mono_ns != base::kNever;
+    // Who left the line and comes anew stands in it once.
+    if (const auto known = since_.find(who); known != since_.end() && known->second != since_mono_ns) {
+      line_.erase({known->second, who});
+      since_.erase(known);
+    }
     std::uint64_t ahead = 0;
     for (auto each = line_.begin(); ahead < free_ && each != line_.end() && each->first < key;) {
       if (now_mono_ns - each->second > kForgetNs) {
+        since_.erase(each->first.second);
         each = line_.erase(each);
         continue;
       }
@@ -38,10 +45,13 @@ class Places {
     }
     if (ahead < free_) {
       --free_;
-      if (waits) line_.erase(key);
+      if (waits && since_.erase(who) != 0) line_.erase(key);
       return true;
     }
-    if (waits) line_[key] = now_mono_ns;
+    if (waits) {
+      line_[key] = now_mono_ns;
+      since_[who] = since_mono_ns;
+    }
     return false;
   }
   void give(std::uint64_t count) {
@@ -58,6 +68,7 @@ class Places {
   std::uint64_t free_;
   const std::uint64_t total_;
   std::map<std::pair<std::int64_t, std::uint64_t>, std::int64_t> line_;  // since, who -> came last
+  std::unordered_map<std::uint64_t, std::int64_t> since_;                // who -> since, of those in line_
 };
 
 }  // namespace tocsin::engine

@@ -80,6 +80,18 @@ TEST(Places, GoToThoseWithoutOneFirstAndOfThemToTheLongestWaiting) {
   EXPECT_EQ(places.used(), 2u);
 }
 
+TEST(Places, WhoComesAnewStandsInLineOnce) {
+  constexpr std::int64_t kMs = base::kMillisecond;
+  Places places(1);
+  EXPECT_TRUE(places.take(1, base::kNever, 0));
+  // Its pushes went and new ones came: it waits since then, and is not in its own way.
+  for (std::int64_t at = 1; at < 5; ++at) EXPECT_FALSE(places.take(2, at * kMs, at * kMs));
+  places.give(1);
+  EXPECT_TRUE(places.take(2, 5 * kMs, 5 * kMs));
+  places.give(1);
+  EXPECT_TRUE(places.take(1, base::kNever, 6 * kMs)) << "nobody is left in the line";
+}
+
 TEST(BlockPool, EachSizeGetsABlockThatHoldsIt) {
   BlockPool pool;
   for (const std::size_t bytes : {std::size_t{1}, std::size_t{256}, std::size_t{257}, std::size_t{1024}, std::size_t{4608},

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import harness
@@ -124,6 +125,21 @@ class Bench(harness.Case):
                 self.assertSays(harness.run([harness.TOCSIN, "bench", "--connections", "2", *options]), 2, *texts)
         script = self.put("wrong.faults", "when never -> stall\n")
         self.assertSays(self.bench("--script", script), 1, "the mock ended with exit code", "wrong.faults:1:6")
+
+    def test_headline_writes_its_table_into_a_document(self):
+        document = self.put("page.md", "before\n<!-- figures: bench/headline --write -->\nold\n<!-- end of figures -->\nafter\n")
+        ran = harness.run([sys.executable, os.path.join(harness.ROOT, "bench", "headline"), "--tocsin", harness.TOCSIN, "--only", "flood",
+                           "--runs", "1", "--time", "200ms", "--write", document, "--more",
+                           "--dead-tokens 1000 --validate-first 500 --connections 2 --streams 20 --spread-max 1000%"], seconds=150)
+        self.assertIn(ran.code, (0, 7, 9), ran)  # what it measures here is not judged
+        with open(document) as file:
+            text = file.read()
+        self.assertTrue(text.startswith("before\n<!-- figures") and text.endswith("<!-- end of figures -->\nafter\n"), text)
+        self.assertNotIn("old", text)
+        self.assertIn("| flood: client CPU a push, 4 connections x 1,000 streams | ", text)
+        self.assertIn("--connections 2 --streams 20", text)
+        self.assertNotIn("--connections 4", text)  # --more has the last word
+        self.assertIn("Taken with time 2", text)
 
     def test_a_signal_or_a_dead_mock_ends_it_in_order(self):
         for whom in ("bench", "mock"):

@@ -101,8 +101,10 @@ struct StepLoop::Impl {
     for (dispatch::PushRecord& record : records) {
       record.deadline = dispatch::kTickMax / 2;
       record.token_bytes = 32;
-      record.content_bytes = static_cast<std::uint16_t>(kMagic.size());
-      std::memcpy(record.inline_bytes + 32, kMagic.data(), kMagic.size());
+      Uuid magic;
+      record.flags = dispatch::pack_uuid_content(kMagic, magic);
+      record.content_bytes = magic.size();
+      std::memcpy(record.inline_bytes + 32, magic.data(), magic.size());
     }
   }
 

@@ -49,14 +49,14 @@ struct EngineOptions {
   // CPUs to pin the shard threads to, shard i to cpus[i % size]. Default empty: not pinned.
   std::vector<int> cpus;
 
-  // Pushes inside the engine, from submit until their outcome is read; this many outcome places are
-  // reserved, so that outcomes never block a shard. Default 131,072; 1,024 to 64 million.
+  // Pushes inside the engine, from submit until their outcome is read; as many outcomes have their places, so that they never block
+  // a shard (memory for up to 131,072 at the start, for more when more are unread). Default 131,072; 1,024 to 64 million.
   std::size_t pushes_max = 131'072;
 
   // Pushes inside one shard: waiting in its inbox and queue, and in flight. Default 65,536; 256 to 64 million.
   std::size_t shard_queue_pushes_max = 65'536;
 
-  // Bytes of pushes that do not fit their 128-byte record (own payloads, long tokens) inside one shard. Default 64 MiB; 64 KiB to 64 GiB.
+  // Bytes of pushes that do not fit their record (own payloads, long tokens or parts) inside one shard. Default 64 MiB; 64 KiB to 64 GiB.
   std::size_t shard_queue_bytes_max = 64u << 20;
 
   // Connections of all credentials in this process's engine, and how many may be dialled at once.

@@ -131,9 +131,12 @@ std::size_t hex_first_bad(std::string_view text) {
   return std::string_view::npos;
 }
 
-void uuid_format(const std::array<std::uint8_t, 16>& uuid, char* out) {
+void uuid_format(const std::array<std::uint8_t, 16>& uuid, char* out, bool upper) {
   char digits[32];
   hex_encode(uuid, digits);
+  if (upper) {
+    for (char& digit : digits) digit = static_cast<char>(digit - (digit >= 'a' ? 'a' - 'A' : 0));
+  }
   std::memcpy(out, digits, 8);
   std::memcpy(out + 9, digits + 8, 4);
   std::memcpy(out + 14, digits + 12, 4);
@@ -148,21 +151,42 @@ std::string uuid_format(const std::array<std::uint8_t, 16>& uuid) {
   return text;
 }
 
-bool uuid_parse(std::string_view text, std::array<std::uint8_t, 16>& out) {
+namespace {
+
+// The 32 digits of the canonical form, not yet looked at; false if its length or its dashes are not right.
+bool uuid_digits(std::string_view text, char* digits) {
   if (text.size() != kUuidTextBytes) return false;
   for (const std::size_t dash : kDashes) {
     if (text[dash] != '-') return false;
   }
-  char digits[32];
   std::memcpy(digits, text.data(), 8);
   std::memcpy(digits + 8, text.data() + 9, 4);
   std::memcpy(digits + 12, text.data() + 14, 4);
   std::memcpy(digits + 16, text.data() + 19, 4);
   std::memcpy(digits + 20, text.data() + 24, 12);
+  return true;
+}
+
+}  // namespace
+
+bool uuid_parse(std::string_view text, std::array<std::uint8_t, 16>& out) {
+  char digits[32];
   std::array<std::uint8_t, 16> parsed;
-  if (!hex_decode({digits, sizeof(digits)}, parsed.data())) return false;
+  if (!uuid_digits(text, digits) || !hex_decode({digits, sizeof(digits)}, parsed.data())) return false;
   out = parsed;
   return true;
+}
+
+LetterCase uuid_parse_case(std::string_view text, std::array<std::uint8_t, 16>& out) {
+  char digits[32];
+  if (!uuid_digits(text, digits) || !hex_decode({digits, sizeof(digits)}, out.data())) return LetterCase::mixed;
+  unsigned upper = 0, lower = 0;
+  for (const char digit : digits) {
+    upper += digit >= 'A' && digit <= 'F' ? 1 : 0;
+    lower += digit >= 'a' ? 1 : 0;
+  }
+  if (lower == 0) return LetterCase::upper;
+  return upper == 0 ? LetterCase::lower : LetterCase::mixed;
 }
 
 }  // namespace tocsin::base

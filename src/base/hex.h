@@ -24,11 +24,16 @@ std::size_t hex_first_bad(std::string_view text);
 
 inline constexpr std::size_t kUuidTextBytes = 36;
 
-// 8-4-4-4-12, lower case, 36 characters to `out`.
-void uuid_format(const std::array<std::uint8_t, 16>& uuid, char* out);
+// 8-4-4-4-12, 36 characters to `out`.
+void uuid_format(const std::array<std::uint8_t, 16>& uuid, char* out, bool upper = false);
 std::string uuid_format(const std::array<std::uint8_t, 16>& uuid);
 
 // The canonical form only (36 characters, dashes in their places); upper case is read too.
 bool uuid_parse(std::string_view text, std::array<std::uint8_t, 16>& out);
+
+// The case of a UUID's letters, so that its bytes give its text again; upper if it has none. mixed: of both cases, or no
+// UUID, and `out` is undefined.
+enum class LetterCase : std::uint8_t { upper, lower, mixed };
+LetterCase uuid_parse_case(std::string_view text, std::array<std::uint8_t, 16>& out);
 
 }  // namespace tocsin::base

@@ -25,13 +25,14 @@ Queue::Queue(std::uint32_t pushes_max, std::uint64_t seed)
     : seed_(seed),
       pushes_max_(pushes_max),
       records_(pushes_max),
+      places_(pushes_max),
       metas_(pushes_max),
-      wheel_(Links{metas_.data()}) {}
+      wheel_(Links{places_.data()}) {}
 
 std::uint32_t Queue::acquire() {
   std::uint32_t slot = free_;
   if (slot != kNone) {
-    free_ = metas_[slot].next;
+    free_ = places_[slot].next;
   } else {
     TOCSIN_ASSERT(fresh_ < pushes_max_);
     slot = fresh_++;
@@ -130,13 +131,13 @@ void Queue::refresh_group(Group& group) {
 }
 
 void Queue::link_before(std::uint32_t slot, std::uint32_t before) {
-  Meta& meta = metas_[slot];
-  Flow& flow = flows_[meta.flow];
-  meta.next = before;
-  meta.prev = before == kNone ? flow.tail : metas_[before].prev;
-  (meta.prev == kNone ? flow.head : metas_[meta.prev].next) = slot;
-  (before == kNone ? flow.tail : metas_[before].prev) = slot;
-  meta.state = PushState::queued;
+  Place& place = places_[slot];
+  Flow& flow = flows_[place.flow];
+  place.next = before;
+  place.prev = before == kNone ? flow.tail : places_[before].prev;
+  (place.prev == kNone ? flow.head : places_[place.prev].next) = slot;
+  (before == kNone ? flow.tail : places_[before].prev) = slot;
+  records_[slot].state = PushState::queued;
   ++flow.count;
   if (flow.in_ring) ++lanes_[flow.credential].ready;
   ++waiting_;
@@ -152,20 +153,20 @@ void Queue::link_before(std::uint32_t slot, std::uint32_t before) {
       return;
     }
   }
-  if (!flow.in_ring) enter_ring(meta.flow);
+  if (!flow.in_ring) enter_ring(place.flow);
 }
 
 void Queue::unlink(std::uint32_t slot) {
-  const Meta& meta = metas_[slot];
-  Flow& flow = flows_[meta.flow];
-  (meta.prev == kNone ? flow.head : metas_[meta.prev].next) = meta.next;
-  (meta.next == kNone ? flow.tail : metas_[meta.next].prev) = meta.prev;
+  const Place& place = places_[slot];
+  Flow& flow = flows_[place.flow];
+  (place.prev == kNone ? flow.head : places_[place.prev].next) = place.next;
+  (place.next == kNone ? flow.tail : places_[place.next].prev) = place.prev;
   --flow.count;
   if (flow.in_ring) --lanes_[flow.credential].ready;
   --waiting_;
   --lanes_[flow.credential].waiting;
   if (flow.group != 0) --groups_[flow.group - 1].queued;
-  if (flow.count == 0) leave_ring(meta.flow);
+  if (flow.count == 0) leave_ring(place.flow);
 }
 
 // A popped push did not use what its group's rate allowed.
@@ -176,13 +177,13 @@ void Queue::give_back(const PushRecord& record) {
 }
 
 void Queue::add_delayed(std::uint32_t slot, Tick not_before) {
-  Meta& meta = metas_[slot];
-  const PushRecord& record = records_[slot];
+  Place& place = places_[slot];
+  PushRecord& record = records_[slot];
   Lane& lane = lanes_[record.credential];
-  meta.state = PushState::delayed;
-  meta.prev = kNone;
-  meta.next = lane.delayed_head;
-  if (lane.delayed_head != kNone) metas_[lane.delayed_head].prev = slot;
+  record.state = PushState::delayed;
+  place.prev = kNone;
+  place.next = lane.delayed_head;
+  if (lane.delayed_head != kNone) places_[lane.delayed_head].prev = slot;
   lane.delayed_head = slot;
   ++lane.waiting;
   ++waiting_;
@@ -192,10 +193,10 @@ void Queue::add_delayed(std::uint32_t slot, Tick not_before) {
 }
 
 void Queue::remove_delayed(std::uint32_t slot) {
-  const Meta& meta = metas_[slot];
+  const Place& place = places_[slot];
   Lane& lane = lanes_[records_[slot].credential];
-  (meta.prev == kNone ? lane.delayed_head : metas_[meta.prev].next) = meta.next;
-  if (meta.next != kNone) metas_[meta.next].prev = meta.prev;
+  (place.prev == kNone ? lane.delayed_head : places_[place.prev].next) = place.next;
+  if (place.next != kNone) places_[place.next].prev = place.prev;
   --lane.waiting;
   --waiting_;
   --delayed_;
@@ -208,8 +209,8 @@ void Queue::watch_deadline(std::uint32_t slot) {
 CoalesceKey Queue::key_of(std::uint32_t slot) const {
   const PushRecord& record = records_[slot];
   CoalesceKey key;
-  key.topic = flows_[metas_[slot].flow].topic;
-  key.by_collapse = metas_[slot].by_collapse;
+  key.topic = flows_[places_[slot].flow].topic;
+  key.by_collapse = record.by_collapse;
   key.token = record.token();
   if (key.by_collapse) key.collapse_id = record.collapse_id();
   key.hash = token_fingerprint(seed_, key.topic, key.token);
@@ -220,10 +221,9 @@ CoalesceKey Queue::key_of(std::uint32_t slot) const {
 void Queue::enter_chain(std::uint32_t slot) {
   const CoalesceKey key = key_of(slot);
   const std::uint32_t newest = index_.find(key.hash, [&](std::uint32_t other) {
-    const Meta& meta = metas_[other];
-    if (meta.by_collapse != key.by_collapse || flows_[meta.flow].topic != key.topic) return false;
-    if (records_[other].credential != records_[slot].credential) return false;
     const PushRecord& record = records_[other];
+    if (record.by_collapse != key.by_collapse || flows_[places_[other].flow].topic != key.topic) return false;
+    if (record.credential != records_[slot].credential) return false;
     const auto same = [](base::ByteView a, base::ByteView b) {
       return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin());
     };
@@ -234,8 +234,8 @@ void Queue::enter_chain(std::uint32_t slot) {
     return;
   }
   index_.replace(key.hash, newest, slot);
-  metas_[slot].older = newest;
-  metas_[newest].newer = slot;
+  places_[slot].older = newest;
+  places_[newest].newer = slot;
 }
 
 bool Queue::stands_for(std::uint32_t newer, std::uint32_t older) const {
@@ -248,7 +248,7 @@ bool Queue::stands_for(std::uint32_t newer, std::uint32_t older) const {
 }
 
 void Queue::supersede_older(std::uint32_t slot, std::vector<Superseded>& superseded) {
-  for (std::uint32_t older = metas_[slot].older; older != kNone; older = metas_[older].older) {
+  for (std::uint32_t older = places_[slot].older; older != kNone; older = places_[older].older) {
     if (!waits(older) || !stands_for(slot, older)) continue;
     hold(older);
     superseded.push_back({older, records_[slot].id, false});
@@ -258,17 +258,18 @@ void Queue::supersede_older(std::uint32_t slot, std::vector<Superseded>& superse
 std::uint32_t Queue::insert(const PushRecord& record, std::uint32_t topic, bool coalesce, bool by_collapse_id,
                             std::vector<Superseded>& superseded) {
   const std::uint32_t slot = acquire();
-  records_[slot] = record;
-  Meta& meta = metas_[slot] = Meta{};
-  meta.flow = flow_of(record, topic);
-  meta.keyed = coalesce;
-  meta.by_collapse = coalesce && by_collapse_id;
+  PushRecord& mine = records_[slot] = record;
+  mine.keyed = coalesce;
+  mine.by_collapse = coalesce && by_collapse_id;
+  mine.tried = false;
+  Place& at = places_[slot] = Place{};
+  at.flow = flow_of(record, topic);
   std::uint32_t place = kNone;
   if (coalesce) {
     enter_chain(slot);
     // The place in line of one that stands in the same line; of several, of the oldest.
-    for (std::uint32_t older = meta.older; older != kNone; older = metas_[older].older) {
-      const bool in_line = metas_[older].state == PushState::queued && metas_[older].flow == meta.flow;
+    for (std::uint32_t older = at.older; older != kNone; older = places_[older].older) {
+      const bool in_line = state(older) == PushState::queued && places_[older].flow == at.flow;
       if (in_line && stands_for(slot, older)) place = older;
     }
   }
@@ -295,16 +296,15 @@ std::uint32_t Queue::pop(std::uint32_t credential) {
   lane.passes[chosen] += kStrides[chosen];
   Flow& flow = flows_[lane.rings[chosen]];
   const std::uint32_t slot = flow.head;
-  Meta& meta = metas_[slot];
-  if (meta.next != kNone) {
+  if (const std::uint32_t next = places_[slot].next; next != kNone) {
     // Records of a long queue are cold, and the next one's place is known already.
-    __builtin_prefetch(&records_[meta.next]);
-    __builtin_prefetch(reinterpret_cast<const std::byte*>(&records_[meta.next]) + 64);
+    __builtin_prefetch(&records_[next]);
+    __builtin_prefetch(reinterpret_cast<const std::byte*>(&records_[next]) + sizeof(PushRecord) - 1);
   }
   lane.rings[chosen] = flow.ring_next;
   unlink(slot);
   wheel_.unlink(slot);
-  meta.state = PushState::in_flight;
+  records_[slot].state = PushState::in_flight;
   if (flow.group != 0) {
     Group& group = groups_[flow.group - 1];
     if (group.paced && --group.allowance == 0) refresh_group(group);
@@ -314,8 +314,7 @@ std::uint32_t Queue::pop(std::uint32_t credential) {
 
 void Queue::unpop(std::uint32_t slot) {
   const PushRecord& record = records_[slot];
-  const Meta& meta = metas_[slot];
-  TOCSIN_ASSERT(meta.state == PushState::in_flight);
+  TOCSIN_ASSERT(record.state == PushState::in_flight);
   Lane& lane = lanes_[record.credential];
   const auto priority_class = static_cast<std::size_t>(record.priority_class);
   const std::uint64_t pass = lane.passes[priority_class] - kStrides[priority_class];
@@ -324,25 +323,25 @@ void Queue::unpop(std::uint32_t slot) {
   // Its class's and its flow's turn again.
   lane.passes[priority_class] = pass;
   lane.now = std::min(lane.now, pass);
-  if (flows_[meta.flow].in_ring) lane.rings[priority_class] = meta.flow;
+  if (flows_[places_[slot].flow].in_ring) lane.rings[priority_class] = places_[slot].flow;
   watch_deadline(slot);
 }
 
 bool Queue::requeue(std::uint32_t slot, Tick not_before, std::vector<Superseded>& superseded, std::uint64_t& by,
                     bool& accepted) {
-  Meta& meta = metas_[slot];
-  TOCSIN_ASSERT(meta.state == PushState::in_flight);
-  if (meta.outdone) {
-    by = meta.superseded_by;
+  PushRecord& record = records_[slot];
+  TOCSIN_ASSERT(record.state == PushState::in_flight);
+  if (record.tried && metas_[slot].outdone) {
+    by = metas_[slot].superseded_by;
     accepted = true;
-    meta.state = PushState::held;
+    record.state = PushState::held;
     return false;
   }
-  for (std::uint32_t newer = meta.newer; newer != kNone; newer = metas_[newer].newer) {
+  for (std::uint32_t newer = places_[slot].newer; newer != kNone; newer = places_[newer].newer) {
     if (!waits(newer) || !stands_for(newer, slot)) continue;
     by = records_[newer].id;
     accepted = false;
-    meta.state = PushState::held;
+    record.state = PushState::held;
     return false;
   }
   supersede_older(slot, superseded);
@@ -356,50 +355,49 @@ bool Queue::requeue(std::uint32_t slot, Tick not_before, std::vector<Superseded>
 }
 
 void Queue::delay(std::uint32_t slot, Tick not_before) {
-  TOCSIN_ASSERT(metas_[slot].state == PushState::in_flight);
+  TOCSIN_ASSERT(state(slot) == PushState::in_flight);
   give_back(records_[slot]);
   add_delayed(slot, not_before);
 }
 
 void Queue::hold(std::uint32_t slot) {
-  Meta& meta = metas_[slot];
-  TOCSIN_ASSERT(meta.state != PushState::free);
-  if (meta.state == PushState::queued) unlink(slot);
-  if (meta.state == PushState::delayed) remove_delayed(slot);
+  TOCSIN_ASSERT(state(slot) != PushState::free);
+  if (state(slot) == PushState::queued) unlink(slot);
+  if (state(slot) == PushState::delayed) remove_delayed(slot);
   wheel_.unlink(slot);
-  meta.state = PushState::held;
+  records_[slot].state = PushState::held;
 }
 
 void Queue::leave_chain(std::uint32_t slot) {
-  const Meta& meta = metas_[slot];
-  if (meta.newer != kNone) {
-    metas_[meta.newer].older = meta.older;
-  } else if (meta.older != kNone) {
-    index_.replace(key_of(slot).hash, slot, meta.older);
+  const Place& place = places_[slot];
+  if (place.newer != kNone) {
+    places_[place.newer].older = place.older;
+  } else if (place.older != kNone) {
+    index_.replace(key_of(slot).hash, slot, place.older);
   } else {
     index_.erase(key_of(slot).hash, slot);
   }
-  if (meta.older != kNone) metas_[meta.older].newer = meta.newer;
+  if (place.older != kNone) places_[place.older].newer = place.newer;
 }
 
 void Queue::finish(std::uint32_t slot, bool accepted, std::vector<Superseded>& superseded) {
-  Meta& meta = metas_[slot];
-  TOCSIN_ASSERT(meta.state == PushState::in_flight || meta.state == PushState::held);
-  if (meta.keyed) {
-    for (std::uint32_t older = accepted ? meta.older : kNone; older != kNone; older = metas_[older].older) {
-      Meta& other = metas_[older];
-      if (other.state == PushState::in_flight) {
+  PushRecord& record = records_[slot];
+  TOCSIN_ASSERT(record.state == PushState::in_flight || record.state == PushState::held);
+  if (record.keyed) {
+    for (std::uint32_t older = accepted ? places_[slot].older : kNone; older != kNone; older = places_[older].older) {
+      if (state(older) == PushState::in_flight) {
+        Meta& other = meta(older);
         other.outdone = true;
-        other.superseded_by = records_[slot].id;
+        other.superseded_by = record.id;
       } else if (waits(older)) {
         hold(older);
-        superseded.push_back({older, records_[slot].id, true});
+        superseded.push_back({older, record.id, true});
       }
     }
     leave_chain(slot);
   }
-  meta.state = PushState::free;
-  meta.next = free_;
+  record.state = PushState::free;
+  places_[slot].next = free_;
   free_ = slot;
   --in_use_;
 }
@@ -464,7 +462,7 @@ void Queue::cancel_group(std::uint32_t index, std::vector<std::uint32_t>& out) {
   }
   for (Lane& lane : lanes_) {
     for (std::uint32_t slot = lane.delayed_head; slot != kNone;) {
-      const std::uint32_t following = metas_[slot].next;
+      const std::uint32_t following = places_[slot].next;
       if (records_[slot].group == index + 1) {
         out.push_back(slot);
         hold(slot);

@@ -33,17 +33,14 @@
 
 namespace tocsin::dispatch {
 
-// held: taken out of its line, and its end is being written.
-enum class PushState : std::uint8_t { free, queued, delayed, in_flight, held };
-
 class Queue {
  public:
   static constexpr std::uint32_t kNone = 0xffffffff;
 
-  // What changes while a push lives, beside its record: one cache line. The first part is the shard's, the rest the
-  // queue's own.
+  // What is known of a push's attempts. It is made when the shard first asks for it, so that those that only wait have none.
   struct Meta {
     std::int64_t sent_mono_ns = 0;    // last attempt
+    std::uint64_t superseded_by = 0;
     std::uint16_t attempts = 0;
     std::uint16_t last_status = 0;    // of an answer that asked for another try
     Reason last_reason = Reason::none;
@@ -52,21 +49,9 @@ class Queue {
     bool doubled : 1 = false;         // and it was written again after that
     bool rebound : 1 = false;         // was sent again because a connection was bound to another key
     bool owes : 1 = false;            // a retry that the budget has not let go yet
-    bool keyed : 1 = false;           // in the coalesce index
-    bool by_collapse : 1 = false;     // its key has the collapse id
     bool outdone : 1 = false;         // in flight, and a newer one of its key was accepted: superseded_by
-
-    PushState state = PushState::free;
-    std::uint32_t flow = kNone;       // its line, waiting or not
-    std::uint32_t next = kNone;       // in its flow, among the delayed, or in the free list
-    std::uint32_t prev = kNone;
-    std::uint32_t older = kNone;      // of the same key
-    std::uint32_t newer = kNone;
-    Tick due = kTickNone;             // in the wheel
-    WheelLink wheel;
-    std::uint64_t superseded_by = 0;
   };
-  static_assert(sizeof(Meta) == kCacheLine);
+  static_assert(sizeof(Meta) == 24);
 
   struct Superseded {
     std::uint32_t slot = 0;
@@ -79,12 +64,20 @@ class Queue {
   Queue& operator=(const Queue&) = delete;
 
   PushRecord& record(std::uint32_t slot) { return records_[slot]; }
-  Meta& meta(std::uint32_t slot) { return metas_[slot]; }
+  PushState state(std::uint32_t slot) const { return records_[slot].state; }
+  Meta& meta(std::uint32_t slot) {
+    if (!records_[slot].tried) {
+      records_[slot].tried = true;
+      metas_[slot] = Meta{};
+    }
+    return metas_[slot];
+  }
   // Asks for the memory of a push that is looked at soon: answers come in another order than pushes lie.
   void expect(std::uint32_t slot) const {
     __builtin_prefetch(&metas_[slot]);
+    __builtin_prefetch(&places_[slot]);
     __builtin_prefetch(&records_[slot]);
-    __builtin_prefetch(reinterpret_cast<const std::byte*>(&records_[slot]) + 64);
+    __builtin_prefetch(reinterpret_cast<const std::byte*>(&records_[slot]) + sizeof(PushRecord) - 1);
   }
 
   void add_credential() { lanes_.emplace_back(); }
@@ -144,6 +137,18 @@ class Queue {
  private:
   static constexpr std::size_t kClasses = 3;
 
+  // Where a push stands: two a cache line, and all that a push costs while it waits, beside its record and its key's place
+  // in the index.
+  struct Place {
+    std::uint32_t flow = kNone;       // its line, waiting or not
+    std::uint32_t next = kNone;       // in its flow, among the delayed, or in the free list
+    std::uint32_t prev = kNone;
+    std::uint32_t older = kNone;      // of the same key
+    std::uint32_t newer = kNone;
+    Tick due = kTickNone;             // in the wheel
+    WheelLink wheel;
+  };
+  static_assert(2 * sizeof(Place) == kCacheLine);
   struct Flow {
     std::uint32_t credential = 0;
     std::uint32_t topic = 0;
@@ -186,9 +191,9 @@ class Queue {
     std::size_t operator()(const FlowKey& key) const;
   };
   struct Links {  // where the wheel finds its links
-    Meta* metas;
-    WheelLink& link(std::uint32_t slot) const { return metas[slot].wheel; }
-    Tick& due(std::uint32_t slot) const { return metas[slot].due; }
+    Place* places;
+    WheelLink& link(std::uint32_t slot) const { return places[slot].wheel; }
+    Tick& due(std::uint32_t slot) const { return places[slot].due; }
   };
 
   std::uint32_t acquire();
@@ -199,14 +204,14 @@ class Queue {
   void refresh_group(Group& group);
   // Links a slot into its flow in front of `before`; kNone: at the end.
   void link_before(std::uint32_t slot, std::uint32_t before);
-  void link_front(std::uint32_t slot) { link_before(slot, flows_[metas_[slot].flow].head); }
+  void link_front(std::uint32_t slot) { link_before(slot, flows_[places_[slot].flow].head); }
   void unlink(std::uint32_t slot);
   void give_back(const PushRecord& record);
   void add_delayed(std::uint32_t slot, Tick not_before);
   void remove_delayed(std::uint32_t slot);
   void watch_deadline(std::uint32_t slot);
   bool waits(std::uint32_t slot) const {
-    return metas_[slot].state == PushState::queued || metas_[slot].state == PushState::delayed;
+    return state(slot) == PushState::queued || state(slot) == PushState::delayed;
   }
   // Puts `slot` at the head of its key's chain.
   void enter_chain(std::uint32_t slot);
@@ -219,6 +224,7 @@ class Queue {
   std::uint64_t seed_;
   std::uint32_t pushes_max_;
   SlotArray<PushRecord> records_;
+  SlotArray<Place> places_;
   SlotArray<Meta> metas_;
   std::uint32_t free_ = kNone;
   std::uint32_t fresh_ = 0;  // slots never used yet start here, so that untouched memory stays untouched

@@ -233,6 +233,7 @@ class Shard {
   void ask(Pace pace, std::uint32_t index, Allowance& allowance, std::uint32_t count);
   // False: it may not go now (delayed, or ended).
   bool may_go(std::uint32_t slot);
+  base::ByteView uuid_text(const PushRecord& record);
   void add_request(std::uint32_t slot, Connection& connection);
   std::uint32_t prepared_list(Connection& connection, const PushRecord& record);
   void fail_waiting(std::uint32_t index, End end, Reason reason, std::string_view text);
@@ -281,6 +282,7 @@ class Shard {
   std::vector<h2::Event> h2_events_;
   std::vector<h2::Request> requests_;
   std::vector<std::uint32_t> request_slots_;
+  std::vector<std::array<char, base::kUuidTextBytes>> uuid_texts_;  // of requests_
   std::vector<h2::Orphan> orphans_;
   std::vector<base::Handle> handles_;   // scratch of run_deadlines
   std::vector<std::uint32_t> slots_;    // scratch of whatever the queue hands out

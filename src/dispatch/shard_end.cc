@@ -58,7 +58,7 @@ void Shard::connection_proven(Connection& connection) {
 
 void Shard::on_answer(Connection& connection, const h2::Answer& answer) {
   const auto slot = static_cast<std::uint32_t>(answer.tag);
-  TOCSIN_ASSERT(queue_.meta(slot).state == PushState::in_flight);
+  TOCSIN_ASSERT(queue_.state(slot) == PushState::in_flight);
   --connection.in_flight;
   --counters_.in_flight;
 

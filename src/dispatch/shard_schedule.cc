@@ -229,6 +229,13 @@ std::uint32_t Shard::prepared_list(Connection& connection, const PushRecord& rec
   return number - 1;
 }
 
+// The text of a UUID that is kept as bytes, until the batch is written.
+base::ByteView Shard::uuid_text(const PushRecord& record) {
+  std::array<char, base::kUuidTextBytes>& text = uuid_texts_.emplace_back();
+  put_uuid_content(record, text.data());
+  return std::as_bytes(std::span(text));
+}
+
 void Shard::add_request(std::uint32_t slot, Connection& connection) {
   const PushRecord& record = queue_.record(slot);
   const TemplateConfig& config = *templates_[record.template_index];
@@ -245,7 +252,7 @@ void Shard::add_request(std::uint32_t slot, Connection& connection) {
       break;
     case PayloadForm::with_part:
       request.body[0] = base::as_bytes(config.halves.before);
-      request.body[1] = record.content();
+      request.body[1] = record.uuid_content() ? uuid_text(record) : record.content();
       request.body[2] = base::as_bytes(config.halves.after);
       request.body_parts = 3;
       break;
@@ -302,6 +309,8 @@ std::uint32_t Shard::write_batch(base::Handle handle, Connection& connection, st
   const std::uint32_t room = std::min(possible, allowed(index, credential, possible));
   requests_.clear();
   request_slots_.clear();
+  uuid_texts_.clear();
+  uuid_texts_.reserve(room);  // views of its elements must last
   while (requests_.size() < room) {
     const std::uint32_t slot = queue_.pop(index);
     if (slot == Queue::kNone) break;

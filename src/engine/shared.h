@@ -94,6 +94,9 @@ struct News {
 };
 
 struct Shared {
+  // The queue writes to the memory that it is given at the start; what many outcomes unread need beyond this, it makes then.
+  static constexpr std::size_t kOutcomesMade = 131'072;
+
   explicit Shared(const EngineOptions& o)
       : options(o),
         inside(o.pushes_max),
@@ -102,7 +105,7 @@ struct Shared {
         templates(o.templates_max),
         credentials(o.credentials_max),
         groups(o.groups_max),
-        outcomes(o.pushes_max) {}
+        outcomes(std::min(o.pushes_max, kOutcomesMade)) {}
 
   const EngineOptions options;
   tls::CryptoChoice crypto;

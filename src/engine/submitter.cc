@@ -48,6 +48,8 @@ struct Submitter::Impl {
     std::uint32_t part_at = 0;       // into escaped, if part_escaped
     std::uint16_t part_bytes = 0;
     bool part_escaped = false;
+    std::uint8_t part_flag = 0;  // if the part is a UUID: under which it is kept as part_uuid
+    Uuid part_uuid;
     std::int64_t deadline_wall_ns = 0;  // the nearer of the push's own and the template's expiration; 0: none
     std::array<std::uint8_t, kTokenHexDigitsMax / 2> token;
   };
@@ -164,10 +166,13 @@ Wrong Submitter::Impl::check(const Push& push, Place& place) {
   }
   std::size_t data = token.size() / 2 + push.collapse_id.size;
   place.part_escaped = false;
+  place.part_flag = 0;
   place.part_bytes = 0;
   if (options.form == PayloadForm::with_part) {
     const std::string_view part = push.part.view();
-    if (!part.empty() && part.size() <= kPartBytesMax && apns::plain_json_text(part)) {
+    if (place.part_flag = dispatch::pack_uuid_content(part, place.part_uuid); place.part_flag != 0) {
+      place.part_bytes = base::kUuidTextBytes;
+    } else if (!part.empty() && part.size() <= kPartBytesMax && apns::plain_json_text(part)) {
       place.part_bytes = static_cast<std::uint16_t>(part.size());
     } else {
       if (const apns::Refusal refusal = apns::check_part(part)) return wrong(Code::invalid_argument, "part: " + refusal.text);
@@ -181,7 +186,7 @@ Wrong Submitter::Impl::check(const Push& push, Place& place) {
       return wrong(Code::invalid_argument, "part: with it the payload has " + std::to_string(payload) + " bytes; APNs takes " +
                                                std::to_string(apns::payload_bytes_max(options.push_type)));
     }
-    data += place.part_bytes;
+    data += place.part_flag != 0 ? sizeof(place.part_uuid) : place.part_bytes;
   } else if (push.part.size != 0) {
     return wrong(Code::invalid_argument, "part: the template has no place for one (PayloadForm::with_part)");
   }
@@ -230,10 +235,12 @@ bool Submitter::Impl::build(const Push& push, const Place& place, base::Now now)
   record.deadline = place.deadline_wall_ns == 0
                         ? dispatch::kTickNone
                         : engine::deadline_tick(place.deadline_wall_ns, now, engine.shared.start_mono_ns);
-  record.flags = 0;
+  record.flags = place.part_flag;
   record.token_bytes = static_cast<std::uint8_t>(push.token.size / 2);
   record.collapse_bytes = static_cast<std::uint8_t>(push.collapse_id.size);
-  record.content_bytes = push.payload.size != 0 ? static_cast<std::uint16_t>(push.payload.size) : place.part_bytes;
+  record.content_bytes = push.payload.size != 0 ? static_cast<std::uint16_t>(push.payload.size)
+                         : place.part_flag != 0 ? static_cast<std::uint16_t>(sizeof(place.part_uuid))
+                                                : place.part_bytes;
   std::byte* out = record.inline_bytes;
   if (place.block_bytes != 0) {
     std::uint32_t block_class = 0;
@@ -253,7 +260,11 @@ bool Submitter::Impl::build(const Push& push, const Place& place, base::Now now)
     put(place.token.data(), record.token_bytes);
   }
   put(push.collapse_id.data, record.collapse_bytes);
-  put(place.part_escaped ? escaped.data() + place.part_at : push.part.data, place.part_bytes);
+  if (place.part_flag != 0) {
+    std::memcpy(out, place.part_uuid.data(), sizeof(place.part_uuid));
+  } else {
+    put(place.part_escaped ? escaped.data() + place.part_at : push.part.data, place.part_bytes);
+  }
   put(push.payload.data, push.payload.size);
   ++to.count;
   return true;

@@ -116,6 +116,32 @@ TEST(Uuid, FormatsAndParsesTheCanonicalForm) {
   }
 }
 
+TEST(Uuid, TellsTheCaseOfItsLetters) {
+  std::array<std::uint8_t, 16> uuid{};
+  const std::string lower = "b2d2a9d1-4e4d-4b7c-8a51-6e1c8a2b51f0";
+  std::string upper = lower;
+  for (char& c : upper) c = static_cast<char>(std::toupper(c));
+  char text[kUuidTextBytes];
+  EXPECT_EQ(uuid_parse_case(lower, uuid), LetterCase::lower);
+  uuid_format(uuid, text);
+  EXPECT_EQ(std::string_view(text, sizeof(text)), lower);
+  EXPECT_EQ(uuid_parse_case(upper, uuid), LetterCase::upper);
+  uuid_format(uuid, text, true);
+  EXPECT_EQ(std::string_view(text, sizeof(text)), upper);
+  EXPECT_EQ(uuid_parse_case("01234567-8901-2345-6789-012345678901", uuid), LetterCase::upper);
+  for (std::size_t place = 0; place < lower.size(); ++place) {
+    if (std::isalpha(lower[place]) != 0) {
+      std::string mixed = lower;
+      mixed[place] = upper[place];
+      EXPECT_EQ(uuid_parse_case(mixed, uuid), LetterCase::mixed) << place;
+    }
+    std::string wrong = lower;
+    wrong[place] = 'g';
+    EXPECT_EQ(uuid_parse_case(wrong, uuid), LetterCase::mixed) << place;
+  }
+  EXPECT_EQ(uuid_parse_case(lower.substr(1), uuid), LetterCase::mixed);
+}
+
 TEST(Slab, GivesEachSlotOnceAndSeesStaleHandles) {
   Slab<int> slab(3);
   const Handle a = slab.acquire(), b = slab.acquire(), c = slab.acquire();

@@ -114,10 +114,13 @@ std::uint64_t World::push(const PushSpec& spec) {
   record.policy = spec.policy;
   const std::array<std::byte, 32> token = token_of(id);
   std::string data(base::as_text(token));
-  data += spec.collapse + spec.part + spec.payload;
+  Uuid uuid;
+  record.flags = pack_uuid_content(spec.part, uuid);
+  const std::string kept = record.uuid_content() ? std::string(uuid.begin(), uuid.end()) : spec.part;
+  data += spec.collapse + kept + spec.payload;
   record.token_bytes = 32;
   record.collapse_bytes = static_cast<std::uint8_t>(spec.collapse.size());
-  record.content_bytes = static_cast<std::uint16_t>(spec.part.size() + spec.payload.size());
+  record.content_bytes = static_cast<std::uint16_t>(kept.size() + spec.payload.size());
   std::byte* to = record.inline_bytes;
   if (spec.external || data.size() > kInlineBytes) {
     auto block = std::make_unique<std::byte[]>(data.size());

@@ -440,7 +440,7 @@ class Twin {
     std::uint32_t delayed = 0;
     std::vector<std::uint32_t> queued(kGroups, 0);
     for (const auto& [slot, push] : model_.pushes) {
-      ASSERT_EQ(queue_.meta(slot).state, push.state) << "slot " << slot;
+      ASSERT_EQ(queue_.state(slot), push.state) << "slot " << slot;
       ASSERT_EQ(queue_.record(slot).id, push.id);
       if (!model_.waits(push)) continue;
       ++waiting[std::get<0>(push.line)];
@@ -679,7 +679,7 @@ TEST_F(QueueOrder, AcceptedOneOutdoesTheOlderInFlight) {
   EXPECT_FALSE(queue_.requeue(old, kTickNone, taken_, by_, accepted_));
   EXPECT_TRUE(accepted_);
   EXPECT_EQ(by_, 2u);
-  EXPECT_EQ(queue_.meta(old).state, PushState::held);
+  EXPECT_EQ(queue_.state(old), PushState::held);
 }
 
 TEST_F(QueueOrder, DeadlineOfWhatIsPausedAndWithoutAllowance) {

@@ -33,7 +33,11 @@ Spec World::draw_push() {
     if (registered != registered_.end() && chance_.chance(0.7)) spec.registered_ms = registered->second;
   }
   if (chance_.chance(0.2)) spec.collapse = std::string(1 + chance_.below(3), 'c');
-  if (config.options.form == PayloadForm::with_part) spec.content = std::string(1 + chance_.below(60), 'm');
+  if (config.options.form == PayloadForm::with_part) {
+    spec.content = std::string(1 + chance_.below(60), 'm');
+    // One of a UUID's length is one: it is kept as bytes.
+    if (spec.content.size() == 36) spec.content = "D7D3A0B4-53F1-4D8E-9B10-2E2A1E9D6A11";
+  }
   if (config.options.form == PayloadForm::own) {
     spec.content = R"({"aps":{"alert":")" + std::string(chance_.chance(draw_.large) ? chance_.below(3000) : 5, 'o') + R"("}})";
   }

@@ -348,10 +348,14 @@ std::uint64_t World::push(const Spec& spec) {
       if (!pushes_.at(id).ended) expiry_.still_open(id, over);
     });
   }
-  const std::string data = token + spec.collapse + spec.content;
+  Uuid uuid;
+  record.flags = templates_[spec.template_index]->options.form == PayloadForm::with_part
+                     ? dispatch::pack_uuid_content(spec.content, uuid) : std::uint8_t{0};
+  const std::string content = record.uuid_content() ? std::string(uuid.begin(), uuid.end()) : spec.content;
+  const std::string data = token + spec.collapse + content;
   record.token_bytes = 32;
   record.collapse_bytes = static_cast<std::uint8_t>(spec.collapse.size());
-  record.content_bytes = static_cast<std::uint16_t>(spec.content.size());
+  record.content_bytes = static_cast<std::uint16_t>(content.size());
   std::byte* to = record.inline_bytes;
   if (data.size() > dispatch::kInlineBytes) {
     auto block = std::make_unique<std::byte[]>(data.size());

@@ -68,11 +68,11 @@ class Compare(unittest.TestCase):
             self.assertEqual((len(one["base"]), len(one["change"])), (2, 2))
 
     def test_engine(self):
-        _, result = self.good(BUILD, BUILD, "--rounds", "2", "--requests", "2000", "--streams", "100")
+        _, result = self.good(BUILD, BUILD, "--rounds", "2", "--requests", "100000", "--streams", "100")
         self.sound(result["results"][0])
 
     def test_options_of_one_side(self):
-        done, _ = self.good(BUILD, BUILD, "--rounds", "2", "--requests", "2000", "--streams", "100", "--base-args",
+        done, _ = self.good(BUILD, BUILD, "--rounds", "2", "--requests", "100000", "--streams", "100", "--base-args",
                             "--codec nghttp2", "--change-args", "--codec fast")
         self.assertIn("change " + BUILD + " --codec fast", done.stdout)
         # They reach the program.
@@ -96,7 +96,7 @@ class Compare(unittest.TestCase):
         if not shutil.which("h2load"):
             self.skipTest("h2load is not installed")
         tocsin = os.path.join(BUILD, "tocsin")
-        done, result = self.good("--peers", "h2load", "--tocsin", tocsin, "--rounds", "2", "--requests", "2000", "--streams", "100")
+        done, result = self.good("--peers", "h2load", "--tocsin", tocsin, "--rounds", "2", "--requests", "30000", "--streams", "100")
         self.assertEqual([one["name"] for one in result["results"]], ["engine", "h2load"])
         for one in result["results"]:
             self.sound(one)
@@ -109,7 +109,7 @@ class Compare(unittest.TestCase):
         if not shutil.which("nghttpd"):
             self.skipTest("nghttpd is not installed")
         _, result = self.good("--peers", "engine", "--server", "nghttpd", "--tocsin", os.path.join(BUILD, "tocsin"), "--rounds", "2",
-                              "--requests", "2000", "--streams", "100")
+                              "--requests", "30000", "--streams", "100")
         self.assertEqual([one["name"] for one in result["results"]], ["engine"])
 
 

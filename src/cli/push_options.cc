@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apns/request.h"
+#include "cli/parsed_option.h"
 
 namespace tocsin::cli {
 namespace {
@@ -31,19 +32,6 @@ Examples:
     tocsin push fleet.ndjson --endpoint 127.0.0.1:2197 --tls-name localhost --ca certs/ca.pem --cert certs/push.pem --key certs/push.key
 
 Accepted by APNs is not yet seen by the device. Exit codes: tocsin exit-codes.)";
-
-// An option whose value one of our parsers checks; its message is what the person sees.
-template <class Parse, class Store>
-CLI::Option* add_parsed(CLI::App& app, const std::string& name, Parse parse, Store store, const std::string& help) {
-  return app.add_option_function<std::string>(
-      name,
-      [name, parse, store](const std::string& text) {
-        auto parsed = parse(text);
-        if (!parsed.ok()) throw CLI::ValidationError(name, parsed.error().message);
-        store(std::move(parsed).value());
-      },
-      help);
-}
 
 Result<PushType> parse_push_type(const std::string& text) {
   PushType type{};

@@ -10,22 +10,11 @@
 
 #include "cli/bench/fail_if.h"
 #include "cli/bench/profile_result.h"
+#include "cli/parsed_option.h"
 #include "cli/units.h"
 
 namespace tocsin::cli::bench {
 namespace {
-
-template <class Parse, class Store>
-CLI::Option* add_parsed(CLI::App& app, const std::string& name, Parse parse, Store store, const std::string& help) {
-  return app.add_option_function<std::string>(
-      name,
-      [name, parse, store](const std::string& text) {
-        auto parsed = parse(text);
-        if (!parsed.ok()) throw CLI::ValidationError(name, parsed.error().message);
-        store(std::move(parsed).value());
-      },
-      help);
-}
 
 template <class Parse, class Store>
 CLI::Option* add_each(CLI::App& app, const std::string& name, Parse parse, Store store, const std::string& help) {

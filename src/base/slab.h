@@ -59,6 +59,11 @@ class Slab {
     return slot.generation == handle.generation() && (slot.generation & 1) != 0 ? &slot.value : nullptr;
   }
   T& operator[](Handle handle) { return checked(handle).value; }
+  // Of what stands at an index now; empty if nothing does.
+  Handle handle_at(std::uint32_t index) const {
+    if (index >= capacity_ || (slots_[index].generation & 1) == 0) return {};
+    return Handle{static_cast<std::uint64_t>(slots_[index].generation) << 32 | index};
+  }
 
   std::uint32_t capacity() const { return capacity_; }
   std::uint32_t in_use() const { return in_use_; }

@@ -47,6 +47,7 @@ enum class EventKind : std::uint8_t {
   // Another shard needs a connection: close the one that is idle longest. Where none is, result 1: a busy one whose turn is
   // over; 2: a busy one of the credential `index`, which has more than others.
   shed,
+  dial_freed,           // result: so many places of the process's budget of dials may be free; told where Output::dials_wait
   stop,                 // return what waits; give what is in flight until deadline_mono_ns
   // A connection's.
   resolved,             // addresses, of the proxy or the host
@@ -153,6 +154,7 @@ struct Output {
   std::vector<LogEvent> logs;
   std::int64_t deadline_mono_ns = base::kNever;  // step again no later than this
   bool at_rest = false;                          // after stop: nothing is left in this shard
+  bool dials_wait = false;                       // for the process-wide budgets: dial_freed is awaited
 
   void clear() {
     actions.clear();
@@ -162,7 +164,7 @@ struct Output {
     wants.clear();
     logs.clear();
     deadline_mono_ns = base::kNever;
-    at_rest = false;
+    at_rest = dials_wait = false;
   }
 };
 

@@ -2,6 +2,7 @@
 #include "dispatch/push_queue.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/assertion.h"
 #include "base/prng.h"
@@ -88,6 +89,10 @@ void Queue::enter_ring(std::uint32_t index) {
   lane.ready += flow.count;
   std::uint32_t& head = lane.rings[flow.priority_class];
   if (head == kNone) {
+    if (!lane.woken && !has_ready(flow.credential)) {
+      lane.woken = true;
+      woken_.push_back(flow.credential);
+    }
     head = flow.ring_next = flow.ring_prev = index;
     lane.passes[flow.priority_class] = std::max(lane.passes[flow.priority_class], lane.now);
     return;
@@ -284,6 +289,12 @@ bool Queue::has_ready(std::uint32_t credential) const {
   return lane.rings[0] != kNone || lane.rings[1] != kNone || lane.rings[2] != kNone;
 }
 
+void Queue::take_woken(std::vector<std::uint32_t>& out) {
+  for (const std::uint32_t credential : woken_) lanes_[credential].woken = false;
+  out.insert(out.end(), woken_.begin(), woken_.end());
+  woken_.clear();
+}
+
 std::uint32_t Queue::pop(std::uint32_t credential) {
   Lane& lane = lanes_[credential];
   std::size_t chosen = kClasses;
@@ -318,8 +329,10 @@ void Queue::unpop(std::uint32_t slot) {
   Lane& lane = lanes_[record.credential];
   const auto priority_class = static_cast<std::size_t>(record.priority_class);
   const std::uint64_t pass = lane.passes[priority_class] - kStrides[priority_class];
+  const bool woken = std::exchange(lane.woken, true);  // that it is ready again is no news to who popped it
   give_back(record);
   link_front(slot);
+  lane.woken = woken;
   // Its class's and its flow's turn again.
   lane.passes[priority_class] = pass;
   lane.now = std::min(lane.now, pass);

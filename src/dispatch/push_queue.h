@@ -92,6 +92,8 @@ class Queue {
   // The push of this credential that goes next, now in_flight; kNone if none may.
   std::uint32_t pop(std::uint32_t credential);
   bool has_ready(std::uint32_t credential) const;
+  // Credentials that had nothing ready and have now, or had for a moment, since the last call. Appends.
+  void take_woken(std::vector<std::uint32_t>& out);
   // It was not written after all: back to where it stood, as if it had not been popped. Of several, the last one popped
   // first, and before anything else is done with the queue but delay(), hold() and finish() of those popped with it.
   void unpop(std::uint32_t slot);
@@ -169,6 +171,7 @@ class Queue {
     std::uint64_t now = 0;  // the pass of the class served last
     std::uint32_t waiting = 0;
     std::uint32_t ready = 0;  // in flows that are in a ring
+    bool woken = false;  // in woken_
     std::uint32_t delayed_head = kNone;
     std::vector<std::uint32_t> flows;
   };
@@ -239,6 +242,7 @@ class Queue {
   FlowKey last_key_;  // pushes come in runs of one flow
   std::uint32_t last_flow_ = kNone;
   std::vector<std::uint32_t> starved_;
+  std::vector<std::uint32_t> woken_;
   CoalesceIndex index_;
   TimerWheel<Links> wheel_;
 };

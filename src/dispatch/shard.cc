@@ -26,7 +26,8 @@ void Shard::step(base::Now now, std::span<const Event> events, std::span<const P
   out.clear();
   out_ = &out;
   now_ = now;
-  private_key_used_ = false;
+  private_key_used_ = token_asked_ = false;
+  dials_refused_ = 0;
   ++steps_;
 
   // Handshakes that waited for their turn come first, oldest first.
@@ -78,7 +79,7 @@ void Shard::step(base::Now now, std::span<const Event> events, std::span<const P
 
   take(pushes);
   advance_queue();
-  if (now_.mono_ns >= earliest_) run_deadlines();
+  run_deadlines();
   schedule();
   while (!dirty_.empty()) {
     const base::Handle handle = dirty_.back();
@@ -90,8 +91,9 @@ void Shard::step(base::Now now, std::span<const Event> events, std::span<const P
   counters_.waiting = queue_.waiting();
   counters_.delayed = queue_.delayed();
   counters_.dead_tokens = dead_tokens_.size();
-  if (at_rest()) earliest_ = base::kNever;  // what is left of earlier deadlines concerns nobody (invariant 2)
-  out.deadline_mono_ns = earliest_;
+  if (at_rest()) forget_waits();  // what is left of earlier deadlines concerns nobody (invariant 2)
+  out.deadline_mono_ns = next_wake();
+  out.dials_wait = dials_left_ == 0 && !dial_line_.empty();
   if (const Tick due = queue_.next_due(); due != kTickMax) {
     out.deadline_mono_ns = std::min(out.deadline_mono_ns, std::max(now_.mono_ns + 1, mono_of(due)));
   }
@@ -128,7 +130,6 @@ void Shard::apply_control(const Event& event) {
     case EventKind::group_paused: queue_.set_group_paused(event.index, true); break;
     case EventKind::group_resumed:
       queue_.set_group_paused(event.index, false);
-      for (std::uint32_t i = 0; i < credentials_.size(); ++i) activate(i);
       break;
     case EventKind::group_cancelled:
       slots_.clear();
@@ -145,7 +146,7 @@ void Shard::apply_control(const Event& event) {
       allowance = Allowance{};
       allowance.paced = event.result == 1;
       if (event.pace == Pace::group) queue_.set_group_paced(event.index, allowance.paced);
-      for (std::uint32_t i = 0; i < credentials_.size(); ++i) activate(i);
+      if (event.pace == Pace::credential) activate(event.index);
       break;
     }
     case EventKind::cancel:
@@ -180,8 +181,7 @@ void Shard::apply_control(const Event& event) {
         allowance.left += static_cast<std::uint32_t>(event.result);
         allowance.void_mono_ns = now_.mono_ns + kLeaseNs;
       }
-      if (event.result == 0) note_deadline(event.deadline_mono_ns);
-      for (std::uint32_t i = 0; i < credentials_.size(); ++i) activate(i);
+      if (event.pace == Pace::credential) activate(event.index);
       break;
     }
     case EventKind::shed:
@@ -191,12 +191,16 @@ void Shard::apply_control(const Event& event) {
         give_up_place(event.result == 1 ? kNone : event.index);
       }
       break;
+    case EventKind::dial_freed:
+      if (dials_left_ != kNone) dials_left_ = static_cast<std::uint32_t>(event.result);
+      break;
     default:
       // A later stop may only bring the end nearer.
       stop_deadline_mono_ns_ = stopping_ ? std::min(stop_deadline_mono_ns_, event.deadline_mono_ns)
                                          : event.deadline_mono_ns;
       stopping_ = true;
-      earliest_ = now_.mono_ns;
+      for (std::uint32_t i = 0; i < credentials_.size(); ++i) activate(i);
+      connections_.for_each([this](base::Handle handle, Connection&) { connection_due_.bring(handle.index(), now_.mono_ns); });
       break;
   }
 }
@@ -224,20 +228,12 @@ void Shard::take(std::span<const PushRecord> pushes) {
   }
   end_superseded();
   counters_.taken += pushes.size();
-  if (stopping_ && !pushes.empty()) note_deadline(now_.mono_ns);
 }
 
 // Nobody dialled while nothing waited: a failure of long ago says nothing, and this push has its whole time.
 void Shard::first_waits(Credential& credential) {
   if (credential.unreachable_since_mono_ns == base::kNever || credential.gave_up) return;
   credential.unreachable_since_mono_ns = now_.mono_ns;
-}
-
-void Shard::activate(std::uint32_t index) {
-  Credential& credential = credentials_[index];
-  if (credential.active || !has_task(index)) return;
-  credential.active = true;
-  active_.push_back(index);
 }
 
 Tick Shard::tick_at(std::int64_t mono_ns) const {
@@ -249,7 +245,6 @@ void Shard::advance_queue() {
   const Tick tick = tick_at(now_.mono_ns);
   if (queue_.next_due() > tick) return;
   slots_.clear();
-  const std::uint32_t delayed = queue_.delayed();
   queue_.advance(tick, slots_);
   for (const std::uint32_t slot : slots_) {
     const Queue::Meta& meta = queue_.meta(slot);
@@ -259,62 +254,11 @@ void Shard::advance_queue() {
                                                  : Mark::expired_waiting);
     end(slot, End::expired, Reason::deadline_passed, 0, {});
   }
-  if (queue_.delayed() == delayed) return;
-  for (std::uint32_t i = 0; i < credentials_.size(); ++i) activate(i);
-}
-
-void Shard::run_deadlines() {
-  if (stopping_) {
-    for (std::uint32_t i = 0; i < credentials_.size(); ++i) fail_waiting(i, End::returned, Reason::engine_stopped, {});
-  }
-  // Closing a connection changes the slab under an iteration, so the handles are gathered first.
-  handles_.clear();
-  connections_.for_each([this](base::Handle handle, Connection&) { handles_.push_back(handle); });
-  for (const base::Handle handle : handles_) {
-    if (Connection* connection = connections_.find(handle)) connection_deadline(handle, *connection);
-  }
-  for (std::uint32_t i = 0; i < credentials_.size(); ++i) activate(i);
-  earliest_ = find_earliest();
-}
-
-std::int64_t Shard::find_earliest() {
-  std::int64_t earliest = base::kNever;
-  connections_.for_each([&](base::Handle, Connection& connection) {
-    earliest = std::min(earliest, next_deadline(connection));
-  });
-  const auto consider = [&](std::int64_t at) {
-    // One that has passed is schedule()'s, in this step or when something else changes.
-    if (at > now_.mono_ns) earliest = std::min(earliest, at);
-  };
-  for (const std::uint32_t index : active_) {
-    const Credential& credential = credentials_[index];
-    if (!has_task(index) || credential.removed) continue;
-    consider(credential.next_dial_mono_ns);
-    consider(reaches_[credential.reach]->may_dial_at());
-    consider(credential.allowance.ask_again_mono_ns);
-    consider(credential.token_retry_mono_ns);
-    const std::int64_t give_up_ns =
-        credential.ever_proven ? credential.config->outage_give_up_ns : credential.config->give_up_ns;
-    if (credential.unreachable_since_mono_ns != base::kNever && give_up_ns != 0) {
-      consider(credential.unreachable_since_mono_ns + give_up_ns);
-    }
-  }
-  if (queue_.waiting() != 0) {
-    consider(engine_allowance_.ask_again_mono_ns);
-    for (const Allowance& group : groups_) consider(group.ask_again_mono_ns);
-  }
-  if (stopping_ && stop_deadline_mono_ns_ > now_.mono_ns && connections_.in_use() != 0) {
-    earliest = std::min(earliest, stop_deadline_mono_ns_);
-  }
-  return earliest;
 }
 
 void Shard::report_statuses() {
-  if (!any_changed_) return;
-  any_changed_ = false;
-  for (std::uint32_t i = 0; i < credentials_.size(); ++i) {
+  for (const std::uint32_t i : changed_) {
     Credential& credential = credentials_[i];
-    if (!credential.changed) continue;
     credential.changed = false;
     CredentialStatus status;
     status.credential = i;
@@ -340,6 +284,7 @@ void Shard::report_statuses() {
     if (status.removed) forget_credential(i);
     out_->statuses.push_back(std::move(status));
   }
+  changed_.clear();
 }
 
 void Shard::log(LogLevel level, const char* event, std::string text) {

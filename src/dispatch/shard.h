@@ -14,6 +14,7 @@
 // over more pushes than pushes_max allows (credits are taken at submit), which is asserted.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <span>
 #include <string>
@@ -27,6 +28,7 @@
 #include "base/slab.h"
 #include "dispatch/config.h"
 #include "dispatch/connection.h"
+#include "dispatch/deadlines.h"
 #include "dispatch/events.h"
 #include "dispatch/push_queue.h"
 #include "dispatch/reach.h"
@@ -74,6 +76,10 @@ class Shard {
     std::uint32_t reach = 0;          // in reaches_
     std::vector<base::Handle> connections;
     bool active = false;              // in active_
+    bool in_dial_line = false;
+    bool in_engine_line = false;
+    bool in_token_line = false;
+    std::uint32_t reach_line = kNone; // the one it stands in
     bool renewing = false;            // a connection of this version is wanted, though nothing may wait
     bool paused = false;
     bool alarmed = false;
@@ -97,7 +103,7 @@ class Shard {
     std::int64_t unreachable_since_wall_ns = 0;
     std::string last_error;
     Allowance allowance;
-    std::uint64_t served_step = 0;    // the last that wrote some of its pushes
+    std::uint32_t engine_want = 0;    // pushes that it could send if the engine's rate let it
     RetryBudget budget;
     // The provider token: its iat, the field's value, and when it was had.
     std::int64_t token_iat_s = 0;
@@ -112,20 +118,23 @@ class Shard {
     unsigned bad_tokens = 0;
   };
 
+  // Those who wait for a dial to an endpoint.
+  struct ReachLine {
+    std::deque<std::uint32_t> waiting;
+    bool touched = false;             // in touched_reaches_
+  };
+  enum class Line : std::uint8_t { none, dial, reach, engine, token };
+
   // --- shard.cc: the step, pushes in, what is due
   void apply_control(const Event& event);
   void take(std::span<const PushRecord> pushes);
   void first_waits(Credential& credential);
-  void activate(std::uint32_t index);
   // schedule() is to look at it.
   bool has_task(std::uint32_t index) const {
     const Credential& credential = credentials_[index];
     return queue_.waiting(index) != 0 || credential.renewing || credential.letting_go;
   }
   void advance_queue();
-  void run_deadlines();
-  void note_deadline(std::int64_t deadline) { if (deadline < earliest_) earliest_ = deadline; }
-  std::int64_t find_earliest();
   void report_statuses();
   Tick tick_at(std::int64_t mono_ns) const;
   std::int64_t mono_of(Tick tick) const { return options_.start_mono_ns + std::int64_t{tick} * kTickNs; }
@@ -158,7 +167,31 @@ class Shard {
   std::int64_t token_age_ns(const Credential& credential) const {
     return credential.token_age_at_ns + (now_.mono_ns - credential.token_had_mono_ns);
   }
-  void mark_changed(Credential& credential) { credential.changed = any_changed_ = true; }
+  void mark_changed(Credential& credential) {
+    if (credential.changed) return;
+    credential.changed = true;
+    changed_.push_back(static_cast<std::uint32_t>(&credential - credentials_.data()));
+  }
+
+  // --- shard_wait.cc: who is looked at in this step, and when the next one is due
+  void activate(std::uint32_t index);
+  void activate_woken();
+  void serve_active();
+  void serve_lines();
+  void serve_turn(std::uint32_t index, Line line);
+  void touch_reach(std::uint32_t number);
+  void await_reach(std::uint32_t index, Credential& credential);
+  void await_dial(std::uint32_t index, Credential& credential);
+  void await_engine(std::uint32_t index, Credential& credential);
+  void await_token(std::uint32_t index, Credential& credential);
+  void dial_refused(std::uint32_t index);
+  void run_deadlines();
+  void wake_at(std::uint32_t index, std::int64_t at) { credential_due_.bring(index, at); }
+  void watch(base::Handle handle, const Connection& connection) {
+    connection_due_.bring(handle.index(), next_deadline(connection));
+  }
+  std::int64_t next_wake() const;
+  void forget_waits();
 
   // --- shard_dial.cc: from nothing to a TCP connection, and what a failure means
   // first: it has no connection that takes pushes.
@@ -204,6 +237,7 @@ class Shard {
   void move(Connection& connection, ConnectionInput input) {
     ++counters_.edges[static_cast<std::size_t>(connection.state)][static_cast<std::size_t>(input)];
     connection.apply(input);
+    activate(connection.credential);
   }
   void mark(Mark mark) { ++counters_.marks[static_cast<std::size_t>(mark)]; }
   void mark_dirty(base::Handle handle, Connection& connection);
@@ -228,7 +262,12 @@ class Shard {
   std::uint32_t room_of(const Connection& connection, const Credential& credential) const;
   std::uint32_t write_batch(base::Handle handle, Connection& connection, std::uint32_t index, Credential& credential);
   std::uint32_t allowed(std::uint32_t index, Credential& credential, std::uint32_t room);
-  void note_takes_nothing(Connection& connection);
+  void note_takes_nothing(base::Handle handle, Connection& connection);
+  std::uint32_t lease_left(Allowance& allowance) const {
+    if (now_.mono_ns >= allowance.void_mono_ns) allowance.left = 0;
+    return allowance.left;
+  }
+  void keep_lease(Allowance& held, const Allowance& awaited) const;
   void use_allowance(Credential& credential, std::uint32_t count);
   void ask(Pace pace, std::uint32_t index, Allowance& allowance, std::uint32_t count);
   // False: it may not go now (delayed, or ended).
@@ -274,8 +313,23 @@ class Shard {
   Allowance engine_allowance_;
   std::vector<std::unique_ptr<Reach>> reaches_;
   std::unordered_map<std::string, std::uint32_t> reach_index_;
-  std::vector<std::uint32_t> active_;  // credentials with waiting pushes
   std::vector<std::uint32_t> placeless_;  // credentials without a connection that wait for a place, longest first
+  std::vector<std::uint32_t> active_;  // credentials to be looked at in this step
+  std::vector<std::uint32_t> woken_;   // scratch of activate_woken
+  std::vector<std::uint32_t> changed_; // credentials with a status to report
+  std::deque<std::uint32_t> dial_line_;    // for a place in the process's budget of dials
+  std::deque<std::uint32_t> engine_line_;  // for the engine's rate
+  std::deque<std::uint32_t> token_line_;   // for the one provider token that is asked for in a step
+  std::vector<ReachLine> reach_lines_;     // by reach
+  std::vector<std::uint32_t> touched_reaches_;
+  Line serving_ = Line::none;              // whose turn the credential under way has
+  std::uint32_t dials_left_ = kNone;       // that may be tried before the budget is known to be free; kNone: no limit
+  std::size_t dials_refused_ = 0;          // in this step
+  Deadlines connection_due_;               // by slot
+  Deadlines credential_due_;
+  Deadlines reach_due_;
+  std::int64_t rate_deadline_ = base::kNever;       // when the engine's rate or a group's is asked again
+  std::int64_t dial_retry_mono_ns_ = base::kNever;  // when the budget is tried without its word
   std::vector<base::Handle> dirty_;
   std::vector<base::Handle> deferred_;  // connections with handshake bytes kept for a later step
   std::vector<h2::Answer> answers_;
@@ -290,14 +344,13 @@ class Shard {
   std::vector<std::pair<std::uint32_t, std::uint32_t>> wanting_;
   Counters counters_;
   base::Now now_;
-  std::int64_t earliest_ = base::kNever;
   std::uint64_t ping_count_ = 0;
   std::uint64_t steps_ = 0;
   base::Handle given_up_{};            // the connection that gave its place up last,
   std::int64_t given_up_mono_ns_ = 0;  // then
+  bool token_asked_ = false;           // at most one signature for a provider token per step (invariant 8)
   bool private_key_used_ = false;      // at most one handshake step with a private key per step (invariant 8)
   bool stopping_ = false;
-  bool any_changed_ = false;           // some credential has a status to report
   std::int64_t stop_deadline_mono_ns_ = base::kNever;
   Output* out_ = nullptr;              // of the step under way
 };

@@ -13,6 +13,7 @@ std::int64_t Shard::next_deadline(const Connection& connection) const {
     return connection.close_after_send ? connection.stage_deadline_mono_ns : base::kNever;
   }
   std::int64_t at = std::min(connection.stage_deadline_mono_ns, connection.ping_deadline_mono_ns);
+  if (stopping_ && stop_deadline_mono_ns_ > now_.mono_ns) at = std::min(at, stop_deadline_mono_ns_);
   if (connection.in_flight != 0) at = std::min(at, connection.answer_deadline_mono_ns);
   const bool open = connection.state == ConnectionState::ready || connection.state == ConnectionState::draining;
   if (!open) return at;
@@ -103,7 +104,7 @@ void Shard::send_ping(base::Handle handle, Connection& connection) {
   connection.h2->ping(connection.ping_opaque);
   ++counters_.pings;
   connection.ping_deadline_mono_ns = now_.mono_ns + std::max<std::int64_t>(connection.config->ping_timeout_ns, 1);
-  note_deadline(connection.ping_deadline_mono_ns);
+  watch(handle, connection);
   mark_dirty(handle, connection);
 }
 

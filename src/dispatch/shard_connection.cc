@@ -32,7 +32,7 @@ void Shard::start_tls(base::Handle handle, Connection& connection) {
   }
   move(connection, connection.state == ConnectionState::tunnelling ? ConnectionInput::tunnelled : ConnectionInput::connected);
   connection.stage_deadline_mono_ns = now_.mono_ns + config.handshake_timeout_ns;
-  note_deadline(connection.stage_deadline_mono_ns);
+  watch(handle, connection);
   if (connection.tls->start(connection.wire[1 - connection.sending_index]) == tls::State::open) {
     tls_opened(handle, connection);
   }
@@ -124,10 +124,11 @@ void Shard::h2_receive(base::Handle handle, Connection& connection) {
       if (i + kAhead < answers_.size()) queue_.expect(static_cast<std::uint32_t>(answers_[i + kAhead].tag));
       on_answer(connection, answers_[i]);
     }
-    if (stopping_ && connection.in_flight == 0) note_deadline(now_.mono_ns);
+    if (stopping_ && connection.in_flight == 0) connection_due_.bring(handle.index(), now_.mono_ns);
   }
   if (connection.rejected) judge_limit(connection);
   mark_dirty(handle, connection);
+  activate(connection.credential);
   if (!result) {
     lose(handle, connection, tls::Cause::none, result.error().message);
     return;
@@ -151,7 +152,8 @@ void Shard::on_settings(base::Handle handle, Connection& connection) {
   move(connection, ConnectionInput::settings);
   connection.stage_deadline_mono_ns = base::kNever;
   connection.quiet_since_mono_ns = connection.used_mono_ns = connection.ready_mono_ns = now_.mono_ns;
-  note_deadline(next_deadline(connection));
+  // With a second one beside it, an idle connection may go.
+  for (const base::Handle each : credential.connections) watch(each, connections_[each]);
   settle_dial(handle, connection);
   ++counters_.connections_opened;
   Reach& reach = *reaches_[connection.reach];
@@ -163,6 +165,7 @@ void Shard::on_settings(base::Handle handle, Connection& connection) {
     reach.dial_reached(connection.port, connection.address);
     credential.endpoint_failed = false;
     endpoint_answers(connection.reach);
+    touch_reach(connection.reach);
   }
   connection.unreachable_before_mono_ns = std::exchange(credential.unreachable_since_mono_ns, base::kNever);
   connection.unreachable_before_wall_ns = std::exchange(credential.unreachable_since_wall_ns, 0);
@@ -271,7 +274,10 @@ void Shard::begin_close(base::Handle handle, Connection& connection, ConnectionI
   move(connection, input);
   settle_dial(handle, connection);
   Reach& reach = *reaches_[connection.reach];
-  if (std::exchange(connection.reach_open, false)) reach.dial_failed(now_.mono_ns, connection.port, false, prng_);
+  if (std::exchange(connection.reach_open, false)) {
+    reach.dial_failed(now_.mono_ns, connection.port, false, prng_);
+    touch_reach(connection.reach);
+  }
   if (connection.ready_mono_ns != base::kNever) reach.connection_gone();
   if (std::exchange(connection.address_used, false)) reach.address_used(connection.address, -1);
   connection.tunnel.reset();
@@ -289,7 +295,7 @@ void Shard::begin_close(base::Handle handle, Connection& connection, ConnectionI
     connection.tls->close(fill);
     connection.close_after_send = true;
     connection.stage_deadline_mono_ns = now_.mono_ns + kFarewellNs;
-    note_deadline(connection.stage_deadline_mono_ns);
+    watch(handle, connection);
     if (!connection.sending) start_send(handle, connection);
     return;
   }
@@ -308,6 +314,7 @@ void Shard::on_closed(base::Handle handle, Connection& connection) {
   std::erase(credential.connections, handle);
   mark_changed(credential);
   activate(connection.credential);
+  connection_due_.cancel(handle.index());
   connections_.release(handle);
 }
 
@@ -358,6 +365,7 @@ void Shard::on_sent(base::Handle handle, Connection& connection, const Event& ev
   }
   counters_.bytes_sent += static_cast<std::uint64_t>(event.result);
   buffer.consume(static_cast<std::size_t>(event.result));
+  activate(connection.credential);
   if (connection.state == ConnectionState::closing && !connection.close_after_send) {
     connection.sending = false;
     return;

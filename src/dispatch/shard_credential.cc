@@ -29,6 +29,7 @@ std::uint32_t Shard::find_reach(const CredentialConfig& config) {
     options.backoff_min_ns = config.backoff_min_ns;
     options.backoff_max_ns = config.backoff_max_ns;
     reaches_.push_back(std::make_unique<Reach>(options));
+    reach_lines_.emplace_back();
   } else {
     reaches_[found->second]->widen(config.backoff_min_ns, config.backoff_max_ns);
   }
@@ -207,16 +208,25 @@ void Shard::count_answer(std::uint32_t index, Reason reason) {
 bool Shard::ready_token(std::uint32_t index, base::Handle handle, Connection& connection) {
   Credential& credential = credentials_[index];
   if (!credential.config->provider_tokens) return true;
+  bool put_off = false;
   // A connection of an older version goes on with what it has, as long as that lives.
   if (connection.version == credential.version) {
     // The clock's grid says which token is due; a clock that stepped back brings no older one while ours is young.
     const std::int64_t due_iat_s = apns::grid_iat(now_.wall_ns);
     const bool have = credential.token_iat_s != 0;
     const bool stale = !have || due_iat_s > credential.token_iat_s || token_age_ns(credential) >= kTokenAgeMaxNs;
-    if (stale && due_iat_s != credential.token_iat_s && credential.token_asked_iat_s != due_iat_s &&
+    // Made when a connection is about to take it, and one in a step: at a turn of the grid every credential wants its own.
+    const bool taker = connection.token_iat_s == 0 || now_.mono_ns >= connection.token_turn_mono_ns;
+    if (taker && stale && due_iat_s != credential.token_iat_s && credential.token_asked_iat_s != due_iat_s &&
         now_.mono_ns >= credential.token_retry_mono_ns) {
-      credential.token_asked_iat_s = due_iat_s;
-      act(ActionKind::need_token, {}, index).token_iat_s = due_iat_s;
+      put_off = token_asked_ || (serving_ != Line::token && !token_line_.empty());
+      if (put_off) {
+        await_token(index, credential);
+      } else {
+        token_asked_ = true;
+        credential.token_asked_iat_s = due_iat_s;
+        act(ActionKind::need_token, {}, index).token_iat_s = due_iat_s;
+      }
     }
     if (stale && have && due_iat_s == credential.token_iat_s) {
       // The clock was set back so far that no newer token can be made. Its word on the age of this one is all there is to
@@ -228,7 +238,7 @@ bool Shard::ready_token(std::uint32_t index, base::Handle handle, Connection& co
       connection.token_over_mono_ns = now_.mono_ns + kTokenAgeMaxNs - token_age_ns(credential);
     }
     // A new connection waits for the token that is being made: with an old one it would soon have none it may send.
-    const bool first = connection.token_iat_s == 0 && credential.token_asked_iat_s == 0;
+    const bool first = connection.token_iat_s == 0 && credential.token_asked_iat_s == 0 && !put_off;
     const bool turn = first || (connection.token_iat_s != 0 && credential.token_iat_s != connection.token_iat_s &&
                                                       now_.mono_ns >= connection.token_turn_mono_ns);
     if (turn && have && token_age_ns(credential) < kTokenAgeMaxNs) take_token(credential, connection);
@@ -239,7 +249,7 @@ bool Shard::ready_token(std::uint32_t index, base::Handle handle, Connection& co
     return true;
   }
   // A token on its way wakes us; a clock that goes strange ways may leave none to ask for just now.
-  note_deadline(now_.mono_ns + base::kSecond);
+  wake_at(index, now_.mono_ns + base::kSecond);
   // Too old, and not yet allowed to change: another connection may begin with the token that is due.
   if (connection.token_iat_s != 0 && now_.mono_ns < connection.token_turn_mono_ns) {
     mark(Mark::token_stuck);
@@ -276,7 +286,7 @@ void Shard::on_token(const Event& event) {
   credential.token_asked_iat_s = 0;
   if (event.kind == EventKind::token_failed) {
     credential.token_retry_mono_ns = now_.mono_ns + 5 * base::kSecond;
-    note_deadline(credential.token_retry_mono_ns);
+    wake_at(event.index, credential.token_retry_mono_ns);
     credential.last_error = std::string(event.text);
     mark_changed(credential);
     log(LogLevel::error, "provider_token_failed", credential.config->name + ": " + credential.last_error);

@@ -46,9 +46,10 @@ void Shard::start_dial(std::uint32_t credential_index, bool first) {
   if (!handle) {
     make_room(credential_index);
     credential.next_dial_mono_ns = now_.mono_ns + 10 * base::kMillisecond;
-    note_deadline(credential.next_dial_mono_ns);
+    wake_at(credential_index, credential.next_dial_mono_ns);
     return;
   }
+  if (dials_left_ != kNone) --dials_left_;
   const CredentialConfig& config = *credential.config;
   Connection& connection = connections_[handle];
   connection.credential = credential_index;
@@ -57,7 +58,7 @@ void Shard::start_dial(std::uint32_t credential_index, bool first) {
   move(connection, ConnectionInput::dial);
   connection.dial_open = connection.reach_open = true;
   connection.stage_deadline_mono_ns = now_.mono_ns + config.connect_timeout_ns;
-  note_deadline(connection.stage_deadline_mono_ns);
+  watch(handle, connection);
   credential.connections.push_back(handle);
   mark_changed(credential);
   Reach& reach = *reaches_[connection.reach];
@@ -125,6 +126,7 @@ void Shard::on_dial_failed(base::Handle handle, Connection& connection, std::str
     Reach& reach = *reaches_[connection.reach];
     reach.address_failed(connection.address, now_.mono_ns);
     reach.dial_failed(now_.mono_ns, connection.port, false, prng_);
+    touch_reach(connection.reach);
     connection.reach_open = false;
     mark(Mark::dial_next_address);
     log(LogLevel::warning, "address_failed", credential.config->name + ": " + std::string(text) + "; trying another address");
@@ -140,13 +142,16 @@ void Shard::on_dial_failed(base::Handle handle, Connection& connection, std::str
 
 void Shard::on_dial_deferred(base::Handle handle, Connection& connection, bool connections) {
   if (connection.state != ConnectionState::resolving) return;
-  Credential& credential = credentials_[connection.credential];
-  if (connections) make_room(connection.credential);
-  // Not a failure: the budget is the process's. A few milliseconds of jitter keep shards from asking in step.
-  credential.next_dial_mono_ns =
-      now_.mono_ns + 5 * base::kMillisecond +
-      static_cast<std::int64_t>(prng_.below(static_cast<std::uint64_t>(20 * base::kMillisecond)));
-  note_deadline(credential.next_dial_mono_ns);
+  // Not a failure: the budget is the process's.
+  if (connections) {
+    make_room(connection.credential);
+    // A few milliseconds of jitter keep shards from asking in step.
+    credentials_[connection.credential].next_dial_mono_ns =
+        now_.mono_ns + 5 * base::kMillisecond +
+        static_cast<std::int64_t>(prng_.below(static_cast<std::uint64_t>(20 * base::kMillisecond)));
+  } else {
+    dial_refused(connection.credential);
+  }
   connection.dial_open = false;  // it never got one
   begin_close(handle, connection, ConnectionInput::fail);
 }
@@ -177,6 +182,7 @@ void Shard::count_failure(Credential& credential, Connection& connection, tls::C
     if (network && connection.address_used) reach.address_failed(connection.address, now_.mono_ns);
     const bool was_down = reach.down();
     reach.dial_failed(now_.mono_ns, connection.port, network, prng_);
+    touch_reach(connection.reach);
     connection.reach_open = false;
     if (!was_down && reach.down()) {
       mark(Mark::breaker_opened);
@@ -222,7 +228,6 @@ void Shard::count_failure(Credential& credential, Connection& connection, tls::C
   for (unsigned i = 1; i < credential.failures && bound < config.backoff_max_ns; ++i) bound *= 2;
   bound = std::clamp<std::int64_t>(bound, 1, std::max<std::int64_t>(config.backoff_max_ns, 1));
   credential.next_dial_mono_ns = now_.mono_ns + 1 + static_cast<std::int64_t>(prng_.below(static_cast<std::uint64_t>(bound)));
-  note_deadline(credential.next_dial_mono_ns);
   log(LogLevel::warning, "dial_failed", config.name + ": " + text);
   credential.last_error = std::move(text);
   mark_changed(credential);

@@ -19,27 +19,23 @@ constexpr std::int32_t kStreamIdRotate = 0x7fffff00;
 }  // namespace
 
 void Shard::schedule() {
-  // A step that serves credentials in another order each time keeps the first from always winning the socket
-  // buffers. Where the engine's rate allows little, who had some goes behind those that had none.
-  const bool paced = engine_allowance_.paced;
-  if (active_.size() > 1 && !paced) std::rotate(active_.begin(), active_.begin() + 1, active_.end());
-  for (std::size_t i = 0; i < active_.size();) {
-    const std::uint32_t index = active_[i];
-    schedule_credential(index, credentials_[index]);
-    Credential& credential = credentials_[index];
-    if (!has_task(index)) {
-      credential.active = false;
-      leave_line(index);
-      active_[i] = active_.back();
-      active_.pop_back();
-    } else {
-      ++i;
-    }
+  rate_deadline_ = base::kNever;
+  activate_woken();
+  do {
+    serve_active();
+    serve_lines();
+  } while (!active_.empty());
+  if (!engine_line_.empty() && queue_.waiting() != 0) {
+    std::uint32_t count = 0;
+    for (const std::uint32_t index : engine_line_) count += std::min(credentials_[index].engine_want, queue_.ready(index));
+    if (count != 0) ask(Pace::engine, 0, engine_allowance_, count);
+    for (const std::uint32_t group : leased_groups_) keep_lease(groups_[group], engine_allowance_);
   }
-  if (paced) {
-    std::stable_partition(active_.begin(), active_.end(),
-                          [this](std::uint32_t index) { return credentials_[index].served_step != steps_; });
-  }
+  std::erase_if(placeless_, [this](std::uint32_t index) {
+    if (has_task(index)) return false;
+    credentials_[index].placeless_since_mono_ns = base::kNever;
+    return true;
+  });
   std::erase_if(leased_groups_, [this](std::uint32_t group) {
     if (now_.mono_ns < groups_[group].void_mono_ns) return false;
     queue_.void_group(group);
@@ -92,7 +88,7 @@ void Shard::serve(base::Handle handle, std::uint32_t index, Credential& credenti
   if (current || credential.renewing) ++strength.usable;
   if (connection.confirming) ++strength.starting;
   if (held || !queue_.has_ready(index)) return;
-  if (now_.mono_ns < connection.blocked_until_mono_ns) return note_deadline(connection.blocked_until_mono_ns);
+  if (now_.mono_ns < connection.blocked_until_mono_ns) return watch(handle, connection);
   if (!ready_token(index, handle, connection)) return;
   if (probe(handle, connection)) {
     ++strength.starting;  // it may yet turn out to be good
@@ -118,11 +114,16 @@ void Shard::want_connection(std::uint32_t index, Credential& credential, unsigne
   if (!work && !credential.renewing) leave_line(index);
   // Work waits and every stream is taken, or a new version waits to be taken into use: one more, one dial at a time.
   if (starting == 0 && ((work && usable < credential.config->connections_max) || credential.renewing)) {
-    const std::int64_t at = std::max(credential.next_dial_mono_ns, reaches_[credential.reach]->may_dial_at());
-    if (now_.mono_ns >= at) {
-      start_dial(index, usable == 0);
+    const bool others_first = serving_ == Line::none;
+    if (now_.mono_ns < credential.next_dial_mono_ns) {
+      wake_at(index, credential.next_dial_mono_ns);
+    } else if (reaches_[credential.reach]->may_dial_at() > now_.mono_ns ||
+               (others_first && !reach_lines_[credential.reach].waiting.empty())) {
+      await_reach(index, credential);
+    } else if (dials_left_ == 0 || (others_first && !dial_line_.empty())) {
+      await_dial(index, credential);
     } else {
-      note_deadline(at);
+      start_dial(index, usable == 0);
     }
   }
   if (usable != 0 || queue_.waiting(index) == 0) return;
@@ -133,7 +134,7 @@ void Shard::want_connection(std::uint32_t index, Credential& credential, unsigne
     if (now_.mono_ns >= give_up_at) {
       credential.gave_up = true;
     } else {
-      note_deadline(give_up_at);
+      wake_at(index, give_up_at);
     }
   }
   if (credential.gave_up && !held) {
@@ -164,29 +165,20 @@ std::uint32_t Shard::room_of(const Connection& connection, const Credential& cre
 // take, and no more, because what is granted and not used is nobody's.
 std::uint32_t Shard::allowed(std::uint32_t index, Credential& credential, std::uint32_t room) {
   std::uint32_t most = kBatchMax;
-  for (Allowance* each : {&engine_allowance_, &credential.allowance}) {
-    if (each->left != 0 && now_.mono_ns >= each->void_mono_ns) each->left = 0;
-  }
-  // What one rate has granted is kept while another is waited for: slow ones would void each other's leases for ever.
-  const auto keep = [&](Allowance& held, const Allowance& awaited) {
-    held.void_mono_ns = std::max({held.void_mono_ns, awaited.ask_again_mono_ns + kLeaseNs, now_.mono_ns + kLeaseNs});
-  };
+  if (credential.allowance.paced) lease_left(credential.allowance);
   if (engine_allowance_.paced) {
-    if (engine_allowance_.left == 0) {
-      ask(Pace::engine, 0, engine_allowance_, std::min(room, queue_.ready(index)));
-      keep(credential.allowance, engine_allowance_);
-      for (const std::uint32_t group : leased_groups_) keep(groups_[group], engine_allowance_);
+    if (lease_left(engine_allowance_) == 0 || (serving_ != Line::engine && !engine_line_.empty())) {
+      credential.engine_want = std::min(room, queue_.ready(index));
+      await_engine(index, credential);
       return 0;
     }
-    // Every credential with work gets its part of what was granted.
-    const auto share = engine_allowance_.left / static_cast<std::uint32_t>(std::max<std::size_t>(active_.size(), 1));
-    most = std::min(most, std::max(share, 1u));
+    most = std::min(most, engine_allowance_.left);
   }
   if (credential.allowance.paced) {
     if (credential.allowance.left == 0) {
       ask(Pace::credential, index, credential.allowance, std::min(room, queue_.ready(index)));
-      keep(engine_allowance_, credential.allowance);
-      for (const std::uint32_t group : leased_groups_) keep(groups_[group], credential.allowance);
+      keep_lease(engine_allowance_, credential.allowance);
+      for (const std::uint32_t group : leased_groups_) keep_lease(groups_[group], credential.allowance);
       return 0;
     }
     most = std::min(most, credential.allowance.left);
@@ -194,8 +186,12 @@ std::uint32_t Shard::allowed(std::uint32_t index, Credential& credential, std::u
   return most;
 }
 
+// What one rate has granted is kept while another is waited for: slow ones would void each other's leases for ever.
+void Shard::keep_lease(Allowance& held, const Allowance& awaited) const {
+  held.void_mono_ns = std::max({held.void_mono_ns, awaited.ask_again_mono_ns + kLeaseNs, now_.mono_ns + kLeaseNs});
+}
+
 void Shard::use_allowance(Credential& credential, std::uint32_t count) {
-  credential.served_step = steps_;
   if (engine_allowance_.paced) engine_allowance_.left -= std::min(engine_allowance_.left, count);
   if (credential.allowance.paced) credential.allowance.left -= std::min(credential.allowance.left, count);
 }
@@ -207,7 +203,11 @@ void Shard::ask(Pace pace, std::uint32_t index, Allowance& allowance, std::uint3
     return;
   }
   if (now_.mono_ns < allowance.ask_again_mono_ns) {
-    note_deadline(allowance.ask_again_mono_ns);
+    if (pace == Pace::credential) {
+      wake_at(index, allowance.ask_again_mono_ns);
+    } else {
+      rate_deadline_ = std::min(rate_deadline_, allowance.ask_again_mono_ns);
+    }
     return;
   }
   allowance.asked = true;
@@ -302,7 +302,7 @@ std::uint32_t Shard::write_batch(base::Handle handle, Connection& connection, st
                                  Credential& credential) {
   const std::uint32_t possible = room_of(connection, credential);
   if (possible == 0) {
-    if (connection.h2->can_start() == 0) note_takes_nothing(connection);
+    if (connection.h2->can_start() == 0) note_takes_nothing(handle, connection);
     if (connection.ramp.active() && connection.h2->can_start() != 0) mark(Mark::ramped);
     return 0;
   }
@@ -319,7 +319,7 @@ std::uint32_t Shard::write_batch(base::Handle handle, Connection& connection, st
   if (requests_.empty()) return 0;
   const std::size_t written = connection.h2->write(requests_, connection.plain_out);
   if (written < requests_.size()) mark(Mark::window_blocked);
-  if (written == 0) note_takes_nothing(connection);
+  if (written == 0) note_takes_nothing(handle, connection);
   for (std::size_t i = requests_.size(); i > written; --i) queue_.unpop(request_slots_[i - 1]);
   for (std::size_t i = 0; i < written; ++i) {
     Queue::Meta& meta = queue_.meta(request_slots_[i]);
@@ -341,7 +341,7 @@ std::uint32_t Shard::write_batch(base::Handle handle, Connection& connection, st
     connection.in_flight += static_cast<std::uint32_t>(written);
     counters_.in_flight += written;
     counters_.attempts += written;
-    note_deadline(next_deadline(connection));
+    watch(handle, connection);
     use_allowance(credential, static_cast<std::uint32_t>(written));
     mark_dirty(handle, connection);
   }
@@ -349,10 +349,10 @@ std::uint32_t Shard::write_batch(base::Handle handle, Connection& connection, st
 }
 
 // Answers of streams in flight may bring room; without any, it is the peer's to grant some, within the time for an answer.
-void Shard::note_takes_nothing(Connection& connection) {
+void Shard::note_takes_nothing(base::Handle handle, Connection& connection) {
   if (connection.in_flight != 0 || connection.takes_nothing_mono_ns != base::kNever) return;
   connection.takes_nothing_mono_ns = now_.mono_ns;
-  note_deadline(next_deadline(connection));
+  watch(handle, connection);
 }
 
 void Shard::fail_waiting(std::uint32_t index, End end_as, Reason reason, std::string_view text) {

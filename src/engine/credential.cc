@@ -191,7 +191,7 @@ Result<std::shared_ptr<const CredentialVersion>> make_version(const CredentialOp
   if (!o.provider_key_p8.empty() || !o.provider_key_id.empty() || !o.team_id.empty()) {
     auto key = load_provider_key(o);
     if (!key) return key.error();
-    version->tokens = std::make_shared<ProviderTokens>(std::move(key).value());
+    version->tokens = shared.provider_tokens->of(std::move(key).value());
     version->shows = Shows::provider_token;
   }
   tls::ClientOptions tls_options;

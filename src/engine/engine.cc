@@ -83,6 +83,7 @@ Result<std::unique_ptr<Engine>> Engine::start(EngineOptions options) {
   shared.start_mono_ns = io::clock_now().mono_ns - base::kSecond;
   shared.rate.set(options.rate, io::clock_now().mono_ns);
   shared.statuses.resize(options.shards);
+  shared.dials.set_tell([engine = impl.get()](unsigned shard) { engine->workers[shard]->tell_dials(); });
   shared.ask_to_shed = [engine = impl.get()](unsigned asking, bool busy) { engine->ask_to_shed(asking, busy); };
   shared.tell_others = [engine = impl.get()](unsigned from, const engine::News& news) { engine->tell_others(from, news); };
   for (unsigned i = 0; i < options.shards; ++i) {

@@ -24,6 +24,7 @@
 #include "dispatch/events.h"
 #include "engine/block_pool.h"
 #include "engine/credits.h"
+#include "engine/dial_budget.h"
 #include "engine/places.h"
 #include "engine/provider_tokens.h"
 #include "engine/rate.h"
@@ -115,7 +116,7 @@ struct Shared {
 
   Credits inside;        // places from submit until the outcome is read
   Places connections;    // sockets, from dial to closed
-  Credits dials;         // from dial to SETTINGS or failure
+  DialBudget dials;      // from dial to SETTINGS or failure
   BlockPool blocks;
   Registry<const dispatch::TemplateConfig> templates;
   Registry<CredentialEntry> credentials;
@@ -126,6 +127,7 @@ struct Shared {
   std::function<void(unsigned, bool)> ask_to_shed;
   // Likewise: passes news on to the other shards; argument: the one that found it.
   std::function<void(unsigned, const News&)> tell_others;
+  const std::unique_ptr<ProviderTokenStore> provider_tokens = std::make_unique<ProviderTokenStore>();
   std::unique_ptr<io::Resolver> resolver = std::make_unique<io::Resolver>();
 
   moodycamel::ConcurrentQueue<Outcome> outcomes;

@@ -134,12 +134,15 @@ void Worker::loop() {
     collect_inbox();
     collect_mail();
     collect_resolved();
+    const bool told = collect_dial_word();
     stages_.lap(Stage::inbox);
     const base::Now now = io::clock_now();
     shard_->step(now, events_, std::span(pushes_).first(push_count_), output_);
     stages_.lap(Stage::step);
     for (const dispatch::Action& action : output_.actions) perform(action);
     for (const dispatch::Want& want : output_.wants) grant(want, now.mono_ns);
+    if (told) shared_.dials.pass_on();
+    if (output_.dials_wait) await_dials();
     stages_.lap(Stage::perform);
     publish();
     deliver();
@@ -304,7 +307,7 @@ void Worker::perform(const dispatch::Action& action) {
   switch (action.kind) {
     case dispatch::ActionKind::resolve: perform_resolve(action); break;
     case dispatch::ActionKind::dial: perform_dial(action); break;
-    case dispatch::ActionKind::dial_settled: shared_.dials.give(1); break;
+    case dispatch::ActionKind::dial_settled: shared_.dials.give(); break;
     case dispatch::ActionKind::send: driver_->send(action.handle, action.bytes); break;
     case dispatch::ActionKind::close: perform_close(action); break;
     case dispatch::ActionKind::need_token: make_token(action); break;
@@ -312,13 +315,13 @@ void Worker::perform(const dispatch::Action& action) {
 }
 
 void Worker::perform_resolve(const dispatch::Action& action) {
-  const bool may_dial = shared_.dials.take(1) == 1;
+  const bool may_dial = shared_.dials.take();
   const std::int64_t now = io::clock_now().mono_ns;
   const std::int64_t since = action.waiting_since_mono_ns;
   const std::uint64_t who = std::uint64_t{number_} << 32 | action.credential;
   const bool may_connect = may_dial && shared_.connections.take(who, since, now);
   if (!may_connect) {
-    if (may_dial) shared_.dials.give(1);
+    if (may_dial) shared_.dials.give();
     add_later(dispatch::EventKind::dial_deferred, action.handle).result = may_dial ? 1 : 0;
     if (may_dial) shared_.ask_to_shed(number_, since != base::kNever && now - since >= dispatch::kPlaceWaitNs);
     return;
@@ -407,6 +410,19 @@ void Worker::pass_on(const dispatch::CredentialStatus& status) {
     shared_.tell_others(number_, {dispatch::EventKind::credential_alarmed, status.credential, known.word, Reason::none,
                                   status.last_error});
   }
+}
+
+bool Worker::collect_dial_word() {
+  if (!dial_word_.load(std::memory_order_relaxed) || !dial_word_.exchange(false, std::memory_order_acquire)) return false;
+  in_dial_line_ = false;
+  add_event(dispatch::EventKind::dial_freed).result = static_cast<std::int64_t>(shared_.dials.free());
+  return true;
+}
+
+void Worker::await_dials() {
+  if (in_dial_line_) return;
+  in_dial_line_ = shared_.dials.await(number_);
+  if (!in_dial_line_) add_later(dispatch::EventKind::dial_freed).result = static_cast<std::int64_t>(shared_.dials.free());
 }
 
 void Worker::deliver() {

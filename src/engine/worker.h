@@ -82,6 +82,11 @@ class Worker {
   const PublishedCounters& counters() const { return published_; }
 
   void wake() { driver_->wake(); }
+  // The budget has something again, and it is this shard's turn.
+  void tell_dials() {
+    dial_word_.store(true, std::memory_order_release);
+    wake();
+  }
   void post(Mail mail);
   // Whether mail with lists of this many entries fits.
   bool bulk_room(std::size_t entries) const {
@@ -116,6 +121,8 @@ class Worker {
   void perform_dial(const dispatch::Action& action);
   void perform_close(const dispatch::Action& action);
   void make_token(const dispatch::Action& action);
+  bool collect_dial_word();
+  void await_dials();
   void grant(const dispatch::Want& want, std::int64_t now_mono_ns);
   void deliver();
   void pass_on(const dispatch::CredentialStatus& status);
@@ -140,6 +147,7 @@ class Worker {
   std::atomic<bool> at_rest_{false};
   std::atomic<bool> quit_{false};
   std::atomic<bool> may_end_{false};
+  std::atomic<bool> dial_word_{false};
 
   std::mutex control_mutex_;
   std::vector<Mail> mail_;
@@ -167,6 +175,7 @@ class Worker {
   };
   std::vector<Known> known_;             // by credential
   base::Prng prng_{0};                   // jitter of leases
+  bool in_dial_line_ = false;            // of the budget, which will tell
   bool stop_taken_ = false;              // a stop reached the shard in an earlier step
   std::vector<dispatch::PushRecord> pushes_;  // of one batch
   std::size_t push_count_ = 0;

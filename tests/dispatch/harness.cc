@@ -179,6 +179,7 @@ void World::step() {
   events.swap(events_);
   std::vector<PushRecord> pushes;
   pushes.swap(new_pushes_);
+  ++steps;
   shard_->step({now_ns_, now_ns_ + kWallOffset}, events, pushes, output_);
   held_.clear();
   check_lent();
@@ -278,6 +279,16 @@ void World::perform(const Action& action) {
   mix(static_cast<std::uint64_t>(action.kind) << 32 | action.credential);
   mix(action.handle);
   if (action.kind == ActionKind::resolve) return start_link(action);
+  if (action.kind == ActionKind::need_token) {
+    tokens_asked.emplace_back(steps, action.credential);
+    Event made;
+    made.kind = EventKind::token_ready;
+    made.index = action.credential;
+    made.token_iat_s = action.token_iat_s;
+    made.text = "token";
+    events_.push_back(std::move(made));
+    return;
+  }
   const auto found = live_.find(action.handle);
   ASSERT_NE(found, live_.end()) << "an action for a connection that is gone";
   Link& link = *found->second;
@@ -321,6 +332,14 @@ void World::start_link(const Action& action) {
   if (link.way == Dial::defer) {
     link.dial_open = false;  // it never had a place
     at(1, [this, &link] { tell(EventKind::dial_deferred, link); });
+    if (dial_word_ns >= 0) {
+      at(dial_word_ns, [this] {
+        Event freed;
+        freed.kind = EventKind::dial_freed;
+        freed.result = 1;
+        events_.push_back(std::move(freed));
+      });
+    }
     return;
   }
   at(1, [this, &link] {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the queue is made of: the wheel of ticks, and the tables of tokens.
+// What queue and shard are made of: the wheel of ticks, the tables of tokens, the heap of deadlines.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/prng.h"
+#include "dispatch/deadlines.h"
 #include "dispatch/timer_wheel.h"
 #include "dispatch/token_table.h"
 
@@ -226,6 +227,53 @@ TEST(TokenHolds, AreBounded) {
   // All have ended: there is room again.
   holds.hold(0, view("later"), 1000, prng);
   EXPECT_EQ(holds.size(), 1u);
+}
+
+// ---------------------------------------------------------------------------------------------------- deadlines
+
+TEST(DeadlineHeap, AgreesWithAModel) {
+  base::Prng prng(7);
+  Deadlines heap;
+  std::map<std::uint32_t, std::int64_t> model;
+  std::int64_t now = 0;
+  for (int i = 0; i < 50'000; ++i) {
+    const auto number = static_cast<std::uint32_t>(prng.below(200));
+    switch (prng.below(6)) {
+      case 0:
+        heap.cancel(number);
+        model.erase(number);
+        break;
+      case 1: {
+        now += static_cast<std::int64_t>(prng.below(50));
+        std::int64_t before = 0;
+        for (std::uint32_t due; (due = heap.take(now)) != Deadlines::kNone;) {
+          ASSERT_EQ(model.count(due), 1u);
+          ASSERT_LE(model[due], now);
+          ASSERT_GE(model[due], before) << "the earliest goes first";
+          before = model[due];
+          model.erase(due);
+        }
+        for (const auto& [left, at] : model) ASSERT_GT(at, now);
+        break;
+      }
+      default: {
+        const std::int64_t at = prng.chance(0.05) ? base::kNever : now + static_cast<std::int64_t>(prng.below(1000));
+        heap.bring(number, at);
+        if (at == base::kNever) break;
+        const auto [found, fresh] = model.try_emplace(number, at);
+        if (!fresh) found->second = std::min(found->second, at);
+        break;
+      }
+    }
+    std::int64_t earliest = base::kNever;
+    for (const auto& [left, at] : model) earliest = std::min(earliest, at);
+    ASSERT_EQ(heap.earliest(), earliest);
+    ASSERT_EQ(heap.size(), model.size());
+  }
+  heap.clear();
+  EXPECT_EQ(heap.earliest(), base::kNever);
+  heap.bring(3, 10);
+  EXPECT_EQ(heap.take(10), 3u);
 }
 
 }  // namespace

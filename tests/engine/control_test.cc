@@ -173,6 +173,22 @@ TEST(ProviderTokens, OneSignatureForEachTimeAndTheLastTwoAreKept) {
   EXPECT_EQ(tokens.signatures(), 3u);
 }
 
+TEST(ProviderTokens, CredentialsWithOneKeyShareThem) {
+  engine::ProviderTokenStore store;
+  const auto read = [](const char* key_id, const char* team_id) { return apns::read_p8(p8_pem(), key_id, team_id).value(); };
+  const auto one = store.of(read("ABC123DEFG", "TEAM456789"));
+  const auto same = store.of(read("ABC123DEFG", "TEAM456789"));
+  EXPECT_EQ(one, same);
+  EXPECT_EQ(one->token(1'700'000'000), same->token(1'700'000'000));
+  EXPECT_EQ(one->signatures(), 1u);
+  EXPECT_NE(store.of(read("ABC123DEFH", "TEAM456789")), one);
+  EXPECT_NE(store.of(read("ABC123DEFG", "TEAM456780")), one);
+  std::weak_ptr<engine::ProviderTokens> gone;
+  for (int i = 0; i < 100; ++i) gone = store.of(read("ABC123DEFG", ("TEAM4567" + std::to_string(10 + i % 90)).c_str()));
+  EXPECT_TRUE(gone.expired()) << "the store keeps no key alive";
+  EXPECT_EQ(store.of(read("ABC123DEFG", "TEAM456789")), one);
+}
+
 TEST(ProviderKey, IsCheckedBeforeAnyConnectionAndExcludesACertificate) {
   auto engine = Engine::start({}).value();
   CredentialOptions good = credential_options(closed_port());

@@ -90,10 +90,23 @@ void World::perform(Host& host, const dispatch::Action& action) {
       if (!link.dial_open) verdicts_.say(9, "a dial was settled twice");
       link.dial_open = false;
       ++budget_dials_;
+      tell_dials_free();
       stampede_.settled(host.number, link.credential);
       break;
     case ActionKind::send: send(host, link, action.bytes); break;
     default: close(host, link); break;
+  }
+}
+
+// One shard of those that wait, as the engine's budget does.
+void World::tell_dials_free() {
+  if (budget_dials_ == 0) return;
+  for (std::size_t i = 0; i < hosts_.size(); ++i) {
+    Host& host = *hosts_[(dials_told_ + i) % hosts_.size()];
+    if (!host.out.dials_wait || host.stopping) continue;
+    dials_told_ = host.number + 1;
+    tell(host, dispatch::EventKind::dial_freed).result = budget_dials_;
+    return;
   }
 }
 

@@ -253,6 +253,7 @@ class World {
   void meddle(Kind kind);
   // --- net.cc: dials, links, bytes
   void perform(Host& host, const dispatch::Action& action);
+  void tell_dials_free();
   void resolve(Host& host, const dispatch::Action& action);
   void dial(Host& host, Link& link, const dispatch::Action& action);
   void send(Host& host, Link& link, base::ByteView bytes);
@@ -322,6 +323,7 @@ class World {
   std::uint64_t dials_ = 0;
   unsigned budget_connections_ = 0;
   unsigned budget_dials_ = 0;
+  std::size_t dials_told_ = 0;  // whose turn it is to be told
   std::int64_t outage_until_ = 0;
   std::vector<std::int64_t> dead_address_until_;
   std::int64_t healed_at_ = 0;

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+// What credentials share, they wait for in line and without polling: the engine's rate, provider tokens, dials.
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include <gtest/gtest.h>
+
+#include "harness.h"
+
+namespace tocsin::dispatch::test {
+namespace {
+
+TEST(Lines, TheEnginesRateGoesRound) {
+  constexpr unsigned kCredentials = 5;
+  ShardOptions options;
+  options.paced = true;
+  World world(options);
+  for (unsigned i = 0; i < kCredentials; ++i) world.add_credential();
+  world.add_template(PayloadForm::fixed, "{}");
+  std::map<std::uint32_t, unsigned> served;
+  world.judge = [&served](Link& link, const Seen&) {
+    ++served[link.credential];
+    return Verdict::accept();
+  };
+  for (unsigned i = 0; i < kCredentials; ++i) world.push_many(40, {.credential = i});
+  world.run(100 * kMs);
+  ASSERT_EQ(world.links(), kCredentials);
+  const std::uint64_t began = world.steps;
+  for (unsigned round = 0; round < 20; ++round) {
+    // The first one gets more to do all the time; it takes nobody's turn.
+    if (round % 3 == 0) world.push_many(5);
+    Event granted;
+    granted.kind = EventKind::granted;
+    granted.pace = Pace::engine;
+    granted.result = 3;
+    world.event(granted);
+    world.run(20 * kMs);
+  }
+  ASSERT_EQ(served.size(), kCredentials);
+  unsigned least = 60, most = 0;
+  for (const auto& [credential, count] : served) {
+    least = std::min(least, count);
+    most = std::max(most, count);
+  }
+  EXPECT_GE(least, 9u);
+  EXPECT_LE(most, 15u);
+  EXPECT_LE(world.steps - began, 20u * 10);
+  world.stop(kSec);
+  world.run(2 * kSec);
+}
+
+TEST(Lines, OneProviderTokenIsAskedForInAStep) {
+  constexpr std::uint32_t kCredentials = 60;
+  World world;
+  CredentialConfig config = World::plain_credential();
+  config.provider_tokens = true;
+  for (std::uint32_t i = 0; i < kCredentials; ++i) world.add_credential(config);
+  world.add_template(PayloadForm::fixed, "{}");
+  const auto push_all = [&] {
+    for (std::uint32_t i = 0; i < kCredentials; ++i) world.push({.credential = i});
+  };
+  push_all();
+  ASSERT_TRUE(world.run_until_ended(kSec)) << "the line moves on by itself";
+  EXPECT_EQ(world.tokens_asked.size(), kCredentials);
+  // Two hours with a push each minute: the clock's grid turns for all at one moment.
+  const std::int64_t began = world.now();
+  while (world.now() - began < 7200 * kSec) {
+    push_all();
+    ASSERT_TRUE(world.run_until_ended(kSec));
+    world.run(60 * kSec);
+  }
+  std::map<std::uint32_t, unsigned> asked;
+  std::map<std::uint64_t, unsigned> in_step;
+  for (const auto& [step, credential] : world.tokens_asked) {
+    ++asked[credential];
+    EXPECT_EQ(++in_step[step], 1u) << "in step " << step;
+  }
+  ASSERT_EQ(asked.size(), kCredentials);
+  for (const auto& [credential, times] : asked) {
+    EXPECT_GE(times, 3u);
+    EXPECT_LE(times, 5u) << "no more than the grid has turns";
+  }
+  EXPECT_EQ(world.ended_as(End::accepted), world.outcomes.size());
+  world.finish();
+}
+
+TEST(Lines, ACredentialThatMayNotGoIsNotLookedAt) {
+  // Each step could only find that it is paused; a resumed one goes at once.
+  World world;
+  for (unsigned i = 0; i < 50; ++i) world.add_credential();
+  world.add_template(PayloadForm::fixed, "{}");
+  for (unsigned i = 1; i < 50; ++i) {
+    Event paused;
+    paused.kind = EventKind::credential_paused;
+    paused.index = i;
+    world.event(paused);
+    world.push({.credential = i});
+  }
+  world.run(kSec);
+  const std::uint64_t before = world.steps;
+  world.run(3600 * kSec);
+  EXPECT_EQ(world.steps, before) << "nothing is due while all that waits is paused";
+  for (unsigned i = 1; i < 50; ++i) {
+    Event resumed;
+    resumed.kind = EventKind::credential_resumed;
+    resumed.index = i;
+    world.event(resumed);
+  }
+  ASSERT_TRUE(world.run_until_ended(kSec));
+  EXPECT_EQ(world.ended_as(End::accepted), 49u);
+  world.finish();
+}
+
+TEST(Lines, WhoStandsInOneThatNobodyWatchedAnyMoreIsServed) {
+  World world;
+  world.add_default();
+  bool up = false;
+  world.on_dial = [&up](std::uint32_t) { return up ? Dial::accept : Dial::refuse; };
+  std::vector<std::uint64_t> ids = {world.push()};
+  ASSERT_TRUE(world.run(300 * kSec, [&] {
+    return world.counters().marks[static_cast<std::size_t>(Mark::breaker_opened)] != 0 && world.shard().connections_in_use() == 0;
+  }));
+  Event cancel;
+  cancel.kind = EventKind::cancel;
+  cancel.ids = ids;
+  world.event(cancel);
+  ASSERT_TRUE(world.run(kSec, [&] { return world.pending() == 0; }));
+  EXPECT_EQ(world.deadline(), base::kNever) << "at rest";
+  up = true;
+  world.push();
+  ASSERT_TRUE(world.run_until_ended(31 * kSec));
+  EXPECT_EQ(world.ended_as(End::accepted), 1u);
+  world.finish();
+}
+
+TEST(Lines, WaitingForTheBudgetIsNotPolling) {
+  constexpr unsigned kCredentials = 100;
+  World world;
+  for (unsigned i = 0; i < kCredentials; ++i) world.add_credential();
+  world.add_template(PayloadForm::fixed, "{}");
+  world.dial_word_ns = -1;
+  bool full = true;
+  world.on_dial = [&full](std::uint32_t) { return full ? Dial::defer : Dial::accept; };
+  for (unsigned i = 0; i < kCredentials; ++i) world.push({.credential = i});
+  world.run(60 * kSec);
+  EXPECT_EQ(world.counters().dials_failed, 0u);
+  EXPECT_LE(world.links(), kCredentials + 60u) << "after the first tries one a second, for a word that was lost";
+  EXPECT_LE(world.steps, 60u * 4 + 20);
+  // The word comes: dials follow one another at once, first come, first served.
+  full = false;
+  const std::size_t before = world.links();
+  Event freed;
+  freed.kind = EventKind::dial_freed;
+  freed.result = kCredentials;
+  world.event(freed);
+  ASSERT_TRUE(world.run_until_ended(kSec));
+  ASSERT_EQ(world.links(), before + kCredentials);
+  std::set<std::uint32_t> served;
+  for (std::size_t i = before; i < world.links(); ++i) served.insert(world.link(i).credential);
+  EXPECT_EQ(served.size(), kCredentials);
+  world.finish();
+}
+
+}  // namespace
+}  // namespace tocsin::dispatch::test

@@ -18,6 +18,7 @@ TEST(Lines, TheEnginesRateGoesRound) {
   World world(options);
   for (unsigned i = 0; i < kCredentials; ++i) world.add_credential();
   world.add_template(PayloadForm::fixed, "{}");
+  world.on_want = [](const Want&) {};  // granted below
   std::map<std::uint32_t, unsigned> served;
   world.judge = [&served](Link& link, const Seen&) {
     ++served[link.credential];

@@ -59,6 +59,7 @@ class Slab {
     return slot.generation == handle.generation() && (slot.generation & 1) != 0 ? &slot.value : nullptr;
   }
   T& operator[](Handle handle) { return checked(handle).value; }
+  const T& operator[](Handle handle) const { return const_cast<Slab*>(this)->checked(handle).value; }
   // Of what stands at an index now; empty if nothing does.
   Handle handle_at(std::uint32_t index) const {
     if (index >= capacity_ || (slots_[index].generation & 1) == 0) return {};

@@ -125,6 +125,7 @@ struct Connection {
   std::int64_t takes_nothing_mono_ns = base::kNever;  // since when it grants no stream or window, with nothing in flight
   bool confirming = false;              // of a new version: once it has answered anything, an older one goes
   bool probing = false;                 // nothing may be sent before the PING is answered
+  bool window_shut = false;             // the last write took less than it was given; until bytes come
 
   // Reaching the peer.
   std::shared_ptr<const CredentialConfig> config;  // as it was when it was dialled

@@ -52,6 +52,9 @@ class Shard {
   bool at_rest() const { return queue_.in_use() == 0 && connections_.in_use() == 0; }
   std::uint32_t connections_in_use() const { return connections_.in_use(); }
   std::size_t flows() const { return queue_.flows(); }
+  // Tests ask after each step: whether a full scan finds somebody who could act now, or before this deadline, and is not
+  // looked at by then; empty if not. Defined beside them (tests/dispatch/overslept.cc).
+  std::string overslept(std::int64_t deadline_mono_ns) const;
 
  private:
   static constexpr std::uint32_t kNone = 0xffffffff;

@@ -101,6 +101,8 @@ void Shard::h2_receive(base::Handle handle, Connection& connection) {
   h2_events_.clear();
   const Result<void> result = connection.h2->receive(connection.plain_in.readable(), answers_, h2_events_);
   connection.plain_in.clear();
+  connection.window_shut = false;
+  const bool pinged = connection.ping_deadline_mono_ns != base::kNever;
   // Whatever came shows that the peer lives; a probe wants its own answer, because what is read may be old.
   for (const h2::Event& event : h2_events_) {
     switch (event.kind) {
@@ -120,12 +122,18 @@ void Shard::h2_receive(base::Handle handle, Connection& connection) {
     connection.last_answer_mono_ns = connection.used_mono_ns = now_.mono_ns;
     if (!connection.probing) connection.ping_deadline_mono_ns = base::kNever;
     constexpr std::size_t kAhead = 8;
+    bool broken = false;
     for (std::size_t i = 0; i < answers_.size(); ++i) {
       if (i + kAhead < answers_.size()) queue_.expect(static_cast<std::uint32_t>(answers_[i + kAhead].tag));
+      broken |= answers_[i].kind == h2::AnswerKind::broken;
       on_answer(connection, answers_[i]);
     }
+    // We reset those: a stream's place is free once its RST_STREAM is written.
+    if (broken) connection.h2->write_pending(connection.plain_out);
     if (stopping_ && connection.in_flight == 0) connection_due_.bring(handle.index(), now_.mono_ns);
   }
+  // Silence from now on is noticed sooner than the PING's answer was due.
+  if (pinged && connection.ping_deadline_mono_ns == base::kNever) watch(handle, connection);
   if (connection.rejected) judge_limit(connection);
   mark_dirty(handle, connection);
   activate(connection.credential);

@@ -290,6 +290,7 @@ void Shard::on_token(const Event& event) {
     credential.last_error = std::string(event.text);
     mark_changed(credential);
     log(LogLevel::error, "provider_token_failed", credential.config->name + ": " + credential.last_error);
+    activate(event.index);  // an older one may do meanwhile
     return;
   }
   credential.token_iat_s = event.token_iat_s;

@@ -58,8 +58,8 @@ void Shard::start_dial(std::uint32_t credential_index, bool first) {
   move(connection, ConnectionInput::dial);
   connection.dial_open = connection.reach_open = true;
   connection.stage_deadline_mono_ns = now_.mono_ns + config.connect_timeout_ns;
-  watch(handle, connection);
   credential.connections.push_back(handle);
+  for (const base::Handle each : credential.connections) watch(each, connections_[each]);  // an idle one is no longer the only one
   mark_changed(credential);
   Reach& reach = *reaches_[connection.reach];
   const std::uint16_t before = reach.port();

@@ -107,6 +107,12 @@ void Shard::serve(base::Handle handle, std::uint32_t index, Credential& credenti
 
 void Shard::want_connection(std::uint32_t index, Credential& credential, unsigned usable, unsigned starting) {
   const bool held = credential.paused || credential.alarmed;
+  // The last of an older version may have gone by itself: then nothing is left to be replaced.
+  const auto older = [&](base::Handle handle) {
+    return connections_[handle].state == ConnectionState::ready && connections_[handle].version != credential.version;
+  };
+  credential.renewing = credential.renewing &&
+                        std::any_of(credential.connections.begin(), credential.connections.end(), older);
   // What waits for its rate needs no further connection.
   const auto spent = [](const Allowance& allowance) { return allowance.paced && allowance.left == 0; };
   const bool first = usable == 0 && credential.connections.empty();
@@ -318,7 +324,8 @@ std::uint32_t Shard::write_batch(base::Handle handle, Connection& connection, st
   }
   if (requests_.empty()) return 0;
   const std::size_t written = connection.h2->write(requests_, connection.plain_out);
-  if (written < requests_.size()) mark(Mark::window_blocked);
+  connection.window_shut = written < requests_.size();
+  if (connection.window_shut) mark(Mark::window_blocked);
   if (written == 0) note_takes_nothing(handle, connection);
   for (std::size_t i = requests_.size(); i > written; --i) queue_.unpop(request_slots_[i - 1]);
   for (std::size_t i = 0; i < written; ++i) {

@@ -2,9 +2,11 @@
 // Who is looked at in a step, so that a step costs what has something to do and not what exists.
 //
 // A credential with waiting pushes is looked at when something that it may wait for has happened: a push came or became
-// ready, bytes or a transition of one of its connections, a control event, its own deadline. What credentials share (dials to
-// an endpoint and of the process, the engine's rate, the making of provider tokens) has a line each, first come, first served: whoever comes while others stand
-// there stands behind them.
+// ready, bytes or a transition of one of its connections, a control event, its own deadline. What credentials share (dials
+// to an endpoint and of the process, the engine's rate, the making of provider tokens) has a line each, first come, first
+// served: whoever comes while others stand there stands behind them. Whoever makes a waiting credential able to go wakes
+// it: activate(), touch_reach(), or a deadline by wake_at() or watch(). Tests scan for one that was forgotten
+// (tests/dispatch/overslept.cc).
 #include <algorithm>
 #include <utility>
 
@@ -162,7 +164,7 @@ void Shard::run_deadlines() {
 std::int64_t Shard::next_wake() const {
   std::int64_t at = std::min({connection_due_.earliest(), credential_due_.earliest(), reach_due_.earliest(), rate_deadline_});
   if (!dial_line_.empty()) at = std::min(at, dial_retry_mono_ns_);
-  if (!token_line_.empty()) at = std::min(at, now_.mono_ns + 1);
+  if (!token_line_.empty() || !active_.empty()) at = std::min(at, now_.mono_ns + 1);
   return at;
 }
 

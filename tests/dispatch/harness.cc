@@ -200,6 +200,7 @@ void World::step() {
     on_want(want);
   }
   check_counts();
+  EXPECT_EQ(shard_->overslept(output_.deadline_mono_ns), "");
   EXPECT_GT(output_.deadline_mono_ns, now_ns_) << "a deadline that has passed makes its worker spin";
 }
 
@@ -282,10 +283,10 @@ void World::perform(const Action& action) {
   if (action.kind == ActionKind::need_token) {
     tokens_asked.emplace_back(steps, action.credential);
     Event made;
-    made.kind = EventKind::token_ready;
+    made.kind = tokens_fail ? EventKind::token_failed : EventKind::token_ready;
     made.index = action.credential;
     made.token_iat_s = action.token_iat_s;
-    made.text = "token";
+    made.text = tokens_fail ? "no key" : "token";
     events_.push_back(std::move(made));
     return;
   }

@@ -203,6 +203,7 @@ class World {
   std::size_t released = 0;
   std::uint64_t steps = 0;
   std::vector<std::pair<std::uint64_t, std::uint32_t>> tokens_asked;  // step, credential
+  bool tokens_fail = false;
   std::int64_t dial_word_ns = 10 * kMs;  // after a deferred dial: when the budget tells that a place is free; negative: never
   bool was_at_rest = false;  // Output::at_rest of the last step
 

@@ -163,5 +163,74 @@ TEST(Lines, WaitingForTheBudgetIsNotPolling) {
   world.finish();
 }
 
+TEST(Wakes, AStreamThatWasGivenUpLeavesItsPlaceAtOnce) {
+  World world;
+  CredentialConfig config = World::plain_credential();
+  config.answer_timeout_ns = 2 * kSec;
+  config.connections_max = 1;
+  world.add_credential(config);
+  world.add_template(PayloadForm::fixed, "{}");
+  world.judge = [](Link&, const Seen& seen) { return seen.id == 1 ? Verdict::hold(true) : Verdict::accept(); };
+  world.server.streams_max = 2;
+  PushSpec once;
+  once.policy = Policy::at_most_once;
+  world.push(once);
+  world.run(kSec);
+  world.push();  // is answered: the peer lives
+  world.run(900 * kMs);
+  // Just before the first is given up: one goes beside it, the other waits for a stream.
+  world.net.answer_ns = kSec;
+  world.push_many(2);
+  world.run(10 * kMs);
+  ASSERT_TRUE(world.run_until_ended(6 * kSec));
+  EXPECT_EQ(world.outcome(1).end, End::unknown);
+  EXPECT_LE(world.outcome(4).sent_unix_ns - world.outcome(1).ended_unix_ns, kMs);
+  EXPECT_EQ(world.links(), 1u);
+  world.finish();
+}
+
+TEST(Wakes, AProviderTokenThatCouldNotBeMadeIsNotWaitedFor) {
+  // A new connection waits for the token that is being made; if there will be none, the one before it does.
+  World world;
+  CredentialConfig config = World::plain_credential();
+  config.provider_tokens = true;
+  config.connections_max = 1;
+  world.add_credential(config);
+  world.add_template(PayloadForm::fixed, "{}");
+  world.push();
+  ASSERT_TRUE(world.run_until_ended(kSec));
+  while (world.tokens_asked.size() == 1 && world.now() < 3600 * kSec) {  // to the next turn of the clock's grid
+    world.break_wire(*world.newest());
+    world.run(60 * kSec);
+    world.tokens_fail = true;
+    world.push();
+    ASSERT_TRUE(world.run_until_ended(500 * kMs)) << "the older token does";
+  }
+  EXPECT_EQ(world.tokens_asked.size(), 2u);
+  EXPECT_EQ(world.logged("provider_token_failed"), 1u);
+  world.finish();
+}
+
+TEST(Wakes, WhatARollReplacesMayGoByItself) {
+  World world;
+  world.add_default();
+  bool up = true;
+  world.on_dial = [&up](std::uint32_t) { return up ? Dial::accept : Dial::refuse; };
+  world.push();
+  ASSERT_TRUE(world.run_until_ended(kSec));
+  up = false;
+  Event rolled;
+  rolled.kind = EventKind::credential_rolled;
+  world.event(rolled);
+  world.break_wire(world.link(0));
+  world.run(60 * kSec);
+  EXPECT_LE(world.links(), 3u) << "nothing is left to be replaced, and nothing waits";
+  EXPECT_EQ(world.shard().connections_in_use(), 0u);
+  up = true;
+  world.push();
+  ASSERT_TRUE(world.run_until_ended(31 * kSec));
+  world.finish();
+}
+
 }  // namespace
 }  // namespace tocsin::dispatch::test

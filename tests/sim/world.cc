@@ -435,6 +435,7 @@ void World::step(Host& host) {
   host.dead.clear();
 
   const dispatch::Output& out = host.out;
+  if (std::string slept = host.shard->overslept(out.deadline_mono_ns); !slept.empty()) verdicts_.say(23, std::move(slept));
   no_spin_.stepped(host.number, now_, !events.empty() || !pushes.empty(),
                    !out.actions.empty() || !out.outcomes.empty() || !out.wants.empty() || !out.statuses.empty());
   for (const dispatch::Action& action : out.actions) {

@@ -116,8 +116,10 @@ void Shard::want_connection(std::uint32_t index, Credential& credential, unsigne
   // What waits for its rate needs no further connection.
   const auto spent = [](const Allowance& allowance) { return allowance.paced && allowance.left == 0; };
   const bool first = usable == 0 && credential.connections.empty();
-  const bool work = !held && queue_.has_ready(index) && (first || (!spent(credential.allowance) && !spent(engine_allowance_)));
-  if (!work && !credential.renewing) leave_line(index);
+  const bool ready = !held && queue_.has_ready(index);
+  const bool work = ready && (first || (!spent(credential.allowance) && !spent(engine_allowance_)));
+  // Whoever has no connection keeps his place in that line whatever his rate says.
+  if (!(work || (ready && usable == 0)) && !credential.renewing) leave_line(index);
   // Work waits and every stream is taken, or a new version waits to be taken into use: one more, one dial at a time.
   if (starting == 0 && ((work && usable < credential.config->connections_max) || credential.renewing)) {
     const bool others_first = serving_ == Line::none;

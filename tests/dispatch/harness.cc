@@ -327,9 +327,15 @@ void World::start_link(const Action& action) {
   link.credential = action.credential;
   link.number = static_cast<unsigned>(links_.size() - 1);
   live_[link.handle] = &link;
+  link.waiting_since_ns = action.waiting_since_mono_ns;
   dial_times.push_back(now_ns_);
   EXPECT_EQ(action.name, credentials_.at(action.credential).host);
   link.way = on_dial ? on_dial(action.credential) : Dial::accept;
+  if (link.way == Dial::no_place) {
+    link.dial_open = false;
+    at(1, [this, &link] { tell(EventKind::dial_deferred, link, 1); });
+    return;
+  }
   if (link.way == Dial::defer) {
     link.dial_open = false;  // it never had a place
     at(1, [this, &link] { tell(EventKind::dial_deferred, link); });

@@ -36,6 +36,7 @@ enum class Dial : std::uint8_t {
   raw,     // up; what comes from there is made by hand with inject(), or never
   refuse,
   defer,
+  no_place,  // deferred as well: every place for a connection is taken
   hang,    // no answer at all
 };
 
@@ -99,6 +100,7 @@ struct Link {
   std::unique_ptr<h2::ServerSession> server;
   std::string raw_in;             // a raw peer's: all that the shard sent
   bool up = false;
+  std::int64_t waiting_since_ns = base::kNever;  // as its dial said
   bool dial_open = true;          // no dial_settled yet
   bool close_asked = false;
   bool gone = false;              // `closed` was told

@@ -163,6 +163,33 @@ TEST(Lines, WaitingForTheBudgetIsNotPolling) {
   world.finish();
 }
 
+TEST(Lines, ACredentialWithoutAPlaceKeepsItsTurnWhateverItsRateSays) {
+  // The process gives places by how long each has waited; who loses that with every try is always the last.
+  World world;
+  CredentialConfig config = World::plain_credential();
+  config.paced = true;
+  world.add_credential(config);
+  world.add_template(PayloadForm::fixed, "{}");
+  world.on_want = [&world](const Want& want) {
+    Event granted;
+    granted.kind = EventKind::granted;
+    granted.pace = want.pace;
+    granted.index = want.index;
+    granted.result = want.count;
+    world.event(granted);
+  };
+  bool full = true;
+  world.on_dial = [&full](std::uint32_t) { return full ? Dial::no_place : Dial::accept; };
+  const std::int64_t began = world.now();
+  world.push();
+  world.run(500 * kMs);
+  ASSERT_GE(world.links(), 10u);
+  for (std::size_t i = 0; i < world.links(); ++i) EXPECT_EQ(world.link(i).waiting_since_ns, began) << "try " << i;
+  full = false;
+  ASSERT_TRUE(world.run_until_ended(kSec));
+  world.finish();
+}
+
 TEST(Wakes, AStreamThatWasGivenUpLeavesItsPlaceAtOnce) {
   World world;
   CredentialConfig config = World::plain_credential();

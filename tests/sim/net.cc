@@ -110,6 +110,37 @@ void World::tell_dials_free() {
   }
 }
 
+// As the engine does. busy: who asks has waited for long, so that the credential with most connections is to give one up.
+void World::ask_to_shed(const Host& asking, bool busy) {
+  if (now_ < shed_asked_at_ + 100 * kMs) return;
+  shed_asked_at_ = now_;
+  for (auto& other : hosts_) {
+    if (other.get() != &asking) tell(*other, dispatch::EventKind::shed);
+  }
+  if (!busy) return;
+  Host* chosen = hosts_[shed_turn_++ % hosts_.size()].get();
+  std::uint32_t index = 0;
+  unsigned most = 1;
+  for (std::uint32_t credential = 0; credential < credentials_.size(); ++credential) {
+    unsigned open = 0, there = 0;
+    Host* where = nullptr;
+    for (auto& host : hosts_) {
+      const unsigned here = host->open[credential];
+      open += here;
+      if (here <= there) continue;
+      there = here;
+      where = host.get();
+    }
+    if (open <= most) continue;
+    most = open;
+    chosen = where;
+    index = credential;
+  }
+  dispatch::Event& event = tell(*chosen, dispatch::EventKind::shed);
+  event.result = most > 1 ? 2 : 1;
+  event.index = index;
+}
+
 void World::resolve(Host& host, const dispatch::Action& action) {
   Link& link = *links_.emplace_back(std::make_unique<Link>());
   link.number = static_cast<unsigned>(links_.size());
@@ -120,20 +151,18 @@ void World::resolve(Host& host, const dispatch::Action& action) {
   link.latency = draw_.latency_ns / 2 + static_cast<std::int64_t>(chance_.below(static_cast<std::uint64_t>(draw_.latency_ns)));
   if (!host.links.try_emplace(action.handle, &link).second) verdicts_.say(9, "a handle is used for two connections");
   link.port = action.port;
-  if (budget_dials_ == 0 || budget_connections_ == 0) {
+  const std::uint64_t who = std::uint64_t{host.number} << 32 | action.credential;
+  const std::int64_t since = action.waiting_since_mono_ns;
+  if (budget_dials_ == 0 || !places_.take(who, since, now_)) {
     count(Kind::budget_used_up);
     const bool connections = budget_dials_ != 0;
     tell_link(link, dispatch::EventKind::dial_deferred, connections ? 1 : 0);
     link.accept_hangs = false;
     link.rst = true;  // never reached the kernel: it holds no place of the budget
-    if (!connections) return;
-    for (auto& other : hosts_) {
-      if (other.get() != &host) tell(*other, dispatch::EventKind::shed);
-    }
+    if (connections) ask_to_shed(host, since != base::kNever && now_ - since >= dispatch::kPlaceWaitNs);
     return;
   }
   --budget_dials_;
-  --budget_connections_;
   ++dials_;
   link.dial_open = true;
   stampede_.dial(host.number, link.credential, now_);
@@ -437,7 +466,7 @@ void World::close(Host& host, Link& link) {
     lent_.forget(link.number);
     dead_peer_.closed(link.number);
     host.links.erase(link.handle);
-    if (!link.rst) ++budget_connections_;
+    if (!link.rst) places_.give(1);
     by_connection_.erase(link.faults.connection);
     link.conversation.reset();
   });

@@ -29,8 +29,7 @@ std::string World::mdm_topic(std::uint32_t credential) {
 std::string World::pool_token(std::uint64_t number) { return token_bytes(number); }
 
 World::World(const Draw& draw, bool trace, std::span<const std::uint8_t> choices)
-    : draw_(draw), chance_(base::mix64(draw.seed), choices), tracing_(trace) {
-  budget_connections_ = draw.budget_connections;
+    : draw_(draw), chance_(base::mix64(draw.seed), choices), tracing_(trace), places_(draw.budget_connections) {
   budget_dials_ = draw.budget_dials;
   dead_address_until_.resize(4);
   calm_ = draw.script.empty();
@@ -448,7 +447,10 @@ void World::step(Host& host) {
     if (blocks_.erase(released.block) != 1) verdicts_.say(9, "a block was released twice");
   }
   for (const dispatch::Want& want : out.wants) grant(host, want);
-  for (const dispatch::CredentialStatus& status : out.statuses) pass_on(host, status);
+  for (const dispatch::CredentialStatus& status : out.statuses) {
+    host.open[status.credential] = status.open;
+    pass_on(host, status);
+  }
   const dispatch::Counters& counters = host.shard->counters();
   bounds_.within("pushes inside a shard", counters.waiting + counters.in_flight, draw_.pushes_max);
   bounds_.within("connections of a shard", host.shard->connections_in_use(), draw_.connections_max);
@@ -561,7 +563,7 @@ void World::finish() {
   }
   bounds_.at_rest("blocks", blocks_.size());
   bounds_.at_rest("buffers lent", lent_.out());
-  bounds_.at_rest("places of the connection budget", draw_.budget_connections - budget_connections_);
+  bounds_.at_rest("places of the connection budget", places_.used());
   bounds_.at_rest("places of the dial budget", draw_.budget_dials - budget_dials_);
   conservation_.nothing_pending();
   effects_.judge();

@@ -24,6 +24,7 @@
 
 #include "dispatch/shard.h"
 #include "draw.h"
+#include "engine/places.h"
 #include "engine/rate.h"
 #include "handshake.h"
 #include "fates.h"
@@ -185,6 +186,7 @@ class World {
     std::deque<std::vector<dispatch::DeadToken>> dead;
     std::deque<dispatch::PushRecord> inbox;
     std::map<std::uint64_t, Link*> links;
+    std::map<std::uint32_t, unsigned> open;             // connections that are open, by credential, as it reported
     bool step_due = false;
     std::uint64_t deadline_turn = 0;
     unsigned inside = 0;
@@ -254,6 +256,7 @@ class World {
   // --- net.cc: dials, links, bytes
   void perform(Host& host, const dispatch::Action& action);
   void tell_dials_free();
+  void ask_to_shed(const Host& asking, bool busy);
   void resolve(Host& host, const dispatch::Action& action);
   void dial(Host& host, Link& link, const dispatch::Action& action);
   void send(Host& host, Link& link, base::ByteView bytes);
@@ -321,7 +324,9 @@ class World {
   std::uint64_t next_push_ = 1;
   std::uint64_t processed_ = 0;
   std::uint64_t dials_ = 0;
-  unsigned budget_connections_ = 0;
+  engine::Places places_;
+  std::int64_t shed_asked_at_ = 0;
+  std::size_t shed_turn_ = 0;
   unsigned budget_dials_ = 0;
   std::size_t dials_told_ = 0;  // whose turn it is to be told
   std::int64_t outage_until_ = 0;

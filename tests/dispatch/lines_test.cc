@@ -190,6 +190,21 @@ TEST(Lines, ACredentialWithoutAPlaceKeepsItsTurnWhateverItsRateSays) {
   world.finish();
 }
 
+TEST(Overslept, SaysWhoCouldActBeforeTheNextStep) {
+  World world;
+  world.add_default();
+  world.on_dial = [](std::uint32_t) { return Dial::refuse; };
+  world.push();
+  ASSERT_TRUE(world.run(kSec, [&world] { return world.counters().dials_failed == 1 && world.shard().connections_in_use() == 0; }));
+  ASSERT_GT(world.deadline(), world.now());
+  EXPECT_EQ(world.shard().overslept(world.deadline()), "");
+  EXPECT_EQ(world.shard().overslept(base::kNever).rfind("test could dial after its back-off in ", 0), 0u)
+      << world.shard().overslept(base::kNever);
+  world.on_dial = nullptr;
+  ASSERT_TRUE(world.run_until_ended());
+  world.finish();
+}
+
 TEST(Wakes, AStreamThatWasGivenUpLeavesItsPlaceAtOnce) {
   World world;
   CredentialConfig config = World::plain_credential();

@@ -446,8 +446,11 @@ void Queue::void_group(std::uint32_t index) {
 }
 
 void Queue::grant_group(std::uint32_t index, std::uint32_t count) {
-  groups_[index].allowance += count;
-  refresh_group(groups_[index]);
+  Group& group = groups_[index];
+  group.allowance += count;
+  // Whose flow enters its ring first is looked at first, and may take all of a small grant: each time another.
+  if (group.flows.size() > 1) std::rotate(group.flows.begin(), group.flows.begin() + 1, group.flows.end());
+  refresh_group(group);
 }
 
 void Queue::wanting_groups(std::vector<std::pair<std::uint32_t, std::uint32_t>>& out) {

@@ -109,6 +109,7 @@ void Shard::apply_control(const Event& event) {
     case EventKind::credential_removed: remove_credential(event.index); break;
     case EventKind::credential_paused:
       credentials_[event.index].paused = true;
+      leave_line(event.index);
       mark_changed(credentials_[event.index]);
       break;
     case EventKind::credential_resumed: resume_credential(event.index); break;

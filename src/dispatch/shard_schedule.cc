@@ -115,11 +115,10 @@ void Shard::want_connection(std::uint32_t index, Credential& credential, unsigne
                         std::any_of(credential.connections.begin(), credential.connections.end(), older);
   // What waits for its rate needs no further connection.
   const auto spent = [](const Allowance& allowance) { return allowance.paced && allowance.left == 0; };
-  const bool first = usable == 0 && credential.connections.empty();
-  const bool ready = !held && queue_.has_ready(index);
-  const bool work = ready && (first || (!spent(credential.allowance) && !spent(engine_allowance_)));
-  // Whoever has no connection keeps his place in that line whatever his rate says.
-  if (!(work || (ready && usable == 0)) && !credential.renewing) leave_line(index);
+  const bool first = usable == 0;
+  // Whoever has no connection that takes pushes dials, and keeps his place in that line, whatever his rate says.
+  const bool work = !held && queue_.has_ready(index) && (first || (!spent(credential.allowance) && !spent(engine_allowance_)));
+  if (!work && !credential.renewing) leave_line(index);
   // Work waits and every stream is taken, or a new version waits to be taken into use: one more, one dial at a time.
   if (starting == 0 && ((work && usable < credential.config->connections_max) || credential.renewing)) {
     const bool others_first = serving_ == Line::none;
@@ -173,7 +172,8 @@ std::uint32_t Shard::room_of(const Connection& connection, const Credential& cre
 // take, and no more, because what is granted and not used is nobody's.
 std::uint32_t Shard::allowed(std::uint32_t index, Credential& credential, std::uint32_t room) {
   std::uint32_t most = kBatchMax;
-  if (credential.allowance.paced) lease_left(credential.allowance);
+  // Its own lease is kept for it while it stands in the engine's line, however often it is looked at meanwhile.
+  if (credential.allowance.paced && !credential.in_engine_line) lease_left(credential.allowance);
   if (engine_allowance_.paced) {
     if (lease_left(engine_allowance_) == 0 || (serving_ != Line::engine && !engine_line_.empty())) {
       credential.engine_want = std::min(room, queue_.ready(index));

@@ -47,6 +47,7 @@ const char* version() noexcept { return TOCSIN_VERSION; }
 
 Engine::Impl::~Impl() {
   shared.resolver.reset();  // its callbacks wake workers, so it goes before them
+  shared.dials.close();
   for (auto& worker : workers) worker->join();
   workers.clear();
   if (shared.outcome_fd >= 0) ::close(shared.outcome_fd);
@@ -193,6 +194,7 @@ void Engine::stop(int grace_ms) {
   if (impl_->stopped) return;
   impl_->stopped = true;
   shared.resolver.reset();
+  shared.dials.close();
   for (auto& worker : impl_->workers) worker->join();
 }
 

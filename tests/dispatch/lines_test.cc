@@ -51,6 +51,41 @@ TEST(Lines, TheEnginesRateGoesRound) {
   world.run(2 * kSec);
 }
 
+TEST(Lines, AnOwnLeaseIsKeptWhileTheEnginesRateIsWaitedFor) {
+  // One with a rate of its own beside one with a long backlog, and little for both; it is looked at more often than its turn
+  // comes, and longer than a lease lasts.
+  ShardOptions options;
+  options.paced = true;
+  World world(options);
+  CredentialConfig config = World::plain_credential();
+  world.add_credential(config);
+  config.paced = true;
+  const std::uint32_t paced = world.add_credential(config);
+  world.add_template(PayloadForm::fixed, "{}");
+  world.on_want = [&world](const Want& want) {
+    Event granted;
+    granted.kind = EventKind::granted;
+    granted.pace = want.pace;
+    granted.index = want.index;
+    granted.result = want.pace == Pace::engine ? 1 : static_cast<std::int64_t>(want.count);
+    world.at(want.pace == Pace::engine ? 200 * kMs : 1, [&world, granted] { world.event(granted); });
+  };
+  std::map<std::uint32_t, unsigned> served;
+  world.judge = [&served](Link& link, const Seen&) {
+    ++served[link.credential];
+    return Verdict::accept();
+  };
+  world.push_many(200);
+  for (unsigned round = 0; round < 100; ++round) {
+    world.push({.credential = paced});
+    world.run(60 * kMs);
+  }
+  EXPECT_GE(served[paced], 8u) << "of some 30 in all";
+  EXPECT_GE(served[0], 8u);
+  world.stop(kSec);
+  world.run(2 * kSec);
+}
+
 TEST(Lines, OneProviderTokenIsAskedForInAStep) {
   constexpr std::uint32_t kCredentials = 60;
   World world;

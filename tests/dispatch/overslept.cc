@@ -76,7 +76,7 @@ std::string Shard::overslept(std::int64_t deadline_mono_ns) const {
     }
 
     // Another connection.
-    const bool first = usable == 0 && credential.connections.empty();
+    const bool first = usable == 0;
     // Where the engine's rate is what is short, a second connection is nothing to wake anybody for.
     const bool rates = left(credential.allowance) != 0 && !engine_allowance_.paced;
     const bool work = !held && ready && (first || rates) && usable < credential.config->connections_max;

@@ -682,6 +682,31 @@ TEST_F(QueueOrder, AcceptedOneOutdoesTheOlderInFlight) {
   EXPECT_EQ(queue_.state(old), PushState::held);
 }
 
+// Whoever is woken first by a small grant may take all of it.
+TEST_F(QueueOrder, AGroupsGrantsWakeItsCredentialsInTurn) {
+  const std::uint32_t other = 1;
+  queue_.add_credential();
+  queue_.add_group(true);
+  for (std::uint32_t i = 0; i < 20; ++i) {
+    PushRecord record = make_record(++ids_);
+    record.credential = i % 2;
+    record.group = 1;
+    queue_.insert(record, 0, false, false, taken_);
+  }
+  unsigned first[2] = {};
+  for (unsigned round = 0; round < 6; ++round) {
+    queue_.grant_group(0, 1);
+    Slots woken;
+    queue_.take_woken(woken);
+    ASSERT_FALSE(woken.empty());
+    ASSERT_LE(woken.front(), other);
+    ++first[woken.front()];
+    queue_.finish(queue_.pop(woken.front()), true, taken_);
+  }
+  EXPECT_EQ(first[0], 3u);
+  EXPECT_EQ(first[other], 3u);
+}
+
 TEST_F(QueueOrder, DeadlineOfWhatIsPausedAndWithoutAllowance) {
   queue_.add_group(true);
   PushRecord record = make_record(1);

@@ -11,6 +11,7 @@
 
 #include "engine/block_pool.h"
 #include "engine/credits.h"
+#include "engine/dial_budget.h"
 #include "engine/places.h"
 #include "engine/registry.h"
 
@@ -90,6 +91,31 @@ TEST(Places, WhoComesAnewStandsInLineOnce) {
   EXPECT_TRUE(places.take(2, 5 * kMs, 5 * kMs));
   places.give(1);
   EXPECT_TRUE(places.take(1, base::kNever, 6 * kMs)) << "nobody is left in the line";
+}
+
+TEST(DialBudget, TellsOneForEachThatIsGivenBackAndNobodyOnceItIsClosed) {
+  DialBudget budget(1);
+  std::vector<unsigned> told;
+  budget.set_tell([&told](unsigned shard) { told.push_back(shard); });
+  EXPECT_FALSE(budget.await(0)) << "there is one";
+  EXPECT_TRUE(budget.take());
+  EXPECT_FALSE(budget.take());
+  EXPECT_TRUE(budget.await(0));
+  EXPECT_TRUE(budget.await(0)) << "it stands there once";
+  EXPECT_TRUE(budget.await(1));
+  budget.give();
+  EXPECT_EQ(told, std::vector<unsigned>{0});
+  budget.pass_on();
+  EXPECT_EQ(told, (std::vector<unsigned>{0, 1}));
+  // A shard that is at rest stands in line yet, and its thread ends: its wake-up has nobody to wake.
+  EXPECT_TRUE(budget.take());
+  EXPECT_TRUE(budget.await(0));
+  budget.close();
+  EXPECT_TRUE(budget.await(1));
+  budget.give();
+  budget.pass_on();
+  EXPECT_EQ(told.size(), 2u);
+  EXPECT_EQ(budget.free(), 1u);
 }
 
 TEST(BlockPool, EachSizeGetsABlockThatHoldsIt) {

@@ -104,7 +104,8 @@ void ProviderTokenRule::used(unsigned connection, std::uint32_t key, std::int64_
     verdicts_.say(7, "a provider token " + std::to_string(age_ns / base::kSecond) + " s old was sent");
   }
   const auto [found, fresh] = connections_.try_emplace(connection, Use{iat_s, at});
-  if (!fresh && found->second.iat_s != iat_s) {
+  // A request that was encoded before the change, and whose body came late, is no change back.
+  if (!fresh && found->second.iat_s != iat_s && at >= found->second.since) {
     if (at - found->second.since < 1200 * base::kSecond) {
       verdicts_.say(7, "connection " + std::to_string(connection) + " changed its provider token after " +
                            in_ms(at - found->second.since));

@@ -141,7 +141,7 @@ void Worker::loop() {
     stages_.lap(Stage::step);
     for (const dispatch::Action& action : output_.actions) perform(action);
     for (const dispatch::Want& want : output_.wants) grant(want, now.mono_ns);
-    if (told) shared_.dials.pass_on();
+    if (told) shared_.dials.pass_on(number_);
     if (output_.dials_wait) await_dials();
     stages_.lap(Stage::perform);
     publish();
@@ -315,7 +315,7 @@ void Worker::perform(const dispatch::Action& action) {
 }
 
 void Worker::perform_resolve(const dispatch::Action& action) {
-  const bool may_dial = shared_.dials.take();
+  const bool may_dial = shared_.dials.take(number_);
   const std::int64_t now = io::clock_now().mono_ns;
   const std::int64_t since = action.waiting_since_mono_ns;
   const std::uint64_t who = std::uint64_t{number_} << 32 | action.credential;
@@ -415,14 +415,14 @@ void Worker::pass_on(const dispatch::CredentialStatus& status) {
 bool Worker::collect_dial_word() {
   if (!dial_word_.load(std::memory_order_relaxed) || !dial_word_.exchange(false, std::memory_order_acquire)) return false;
   in_dial_line_ = false;
-  add_event(dispatch::EventKind::dial_freed).result = static_cast<std::int64_t>(shared_.dials.free());
+  add_event(dispatch::EventKind::dial_freed).result = static_cast<std::int64_t>(shared_.dials.free(number_));
   return true;
 }
 
 void Worker::await_dials() {
   if (in_dial_line_) return;
   in_dial_line_ = shared_.dials.await(number_);
-  if (!in_dial_line_) add_later(dispatch::EventKind::dial_freed).result = static_cast<std::int64_t>(shared_.dials.free());
+  if (!in_dial_line_) add_later(dispatch::EventKind::dial_freed).result = static_cast<std::int64_t>(shared_.dials.free(number_));
 }
 
 void Worker::deliver() {

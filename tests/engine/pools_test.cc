@@ -98,24 +98,57 @@ TEST(DialBudget, TellsOneForEachThatIsGivenBackAndNobodyOnceItIsClosed) {
   std::vector<unsigned> told;
   budget.set_tell([&told](unsigned shard) { told.push_back(shard); });
   EXPECT_FALSE(budget.await(0)) << "there is one";
-  EXPECT_TRUE(budget.take());
-  EXPECT_FALSE(budget.take());
+  EXPECT_TRUE(budget.take(2));
+  EXPECT_FALSE(budget.take(0));
   EXPECT_TRUE(budget.await(0));
   EXPECT_TRUE(budget.await(0)) << "it stands there once";
   EXPECT_TRUE(budget.await(1));
   budget.give();
   EXPECT_EQ(told, std::vector<unsigned>{0});
-  budget.pass_on();
+  budget.pass_on(0);
   EXPECT_EQ(told, (std::vector<unsigned>{0, 1}));
   // A shard that is at rest stands in line yet, and its thread ends: its wake-up has nobody to wake.
-  EXPECT_TRUE(budget.take());
+  EXPECT_TRUE(budget.take(1));
   EXPECT_TRUE(budget.await(0));
   budget.close();
   EXPECT_TRUE(budget.await(1));
   budget.give();
-  budget.pass_on();
+  budget.pass_on(1);
   EXPECT_EQ(told.size(), 2u);
-  EXPECT_EQ(budget.free(), 1u);
+  EXPECT_EQ(budget.free(0), 1u);
+}
+
+TEST(DialBudget, KeepsForWhomItTellsWhatItTellsOf) {
+  DialBudget budget(2);
+  std::vector<unsigned> told;
+  budget.set_tell([&told](unsigned shard) { told.push_back(shard); });
+  EXPECT_TRUE(budget.take(0));
+  EXPECT_TRUE(budget.take(0));
+  EXPECT_TRUE(budget.await(1));
+  EXPECT_TRUE(budget.await(2));
+  // Shard 0 gives one back and wants the next at once, before shard 1 has woken.
+  budget.give();
+  EXPECT_FALSE(budget.take(0)) << "shard 1 has waited for it";
+  EXPECT_EQ(budget.free(0), 0u);
+  EXPECT_EQ(budget.free(1), 1u);
+  EXPECT_TRUE(budget.await(0)) << "behind shard 2";
+  EXPECT_TRUE(budget.take(1));
+  EXPECT_FALSE(budget.take(1)) << "it was one";
+  budget.pass_on(1);
+  EXPECT_EQ(told, std::vector<unsigned>{1}) << "nothing is left to pass on";
+  budget.give();
+  budget.give();
+  EXPECT_EQ(told, (std::vector<unsigned>{1, 2, 0}));
+  budget.pass_on(2);
+  budget.pass_on(0);
+  EXPECT_EQ(budget.free(1), 2u) << "none is lost by being kept";
+  // Kept for one that ends: close() takes it back.
+  EXPECT_TRUE(budget.take(0));
+  EXPECT_TRUE(budget.take(0));
+  EXPECT_TRUE(budget.await(1));
+  budget.give();
+  budget.close();
+  EXPECT_EQ(budget.free(0), 1u);
 }
 
 TEST(BlockPool, EachSizeGetsABlockThatHoldsIt) {

@@ -5,6 +5,12 @@
 #include "dispatch/shard.h"
 
 namespace tocsin::dispatch {
+namespace {
+
+// One whose time is over and that stays, because pushes wait or no other is ready, is asked again after this.
+constexpr std::int64_t kIdleLookNs = 60 * base::kSecond;
+
+}  // namespace
 
 // The earliest moment at which this connection wants to be looked at. Receiving only ever moves it further away, so a
 // deadline noted before may come too early, which costs a look, and never too late.
@@ -24,7 +30,7 @@ std::int64_t Shard::next_deadline(const Connection& connection) const {
   }
   if (connection.in_flight == 0 && config.idle_close_ns != 0 && credentials_[connection.credential].connections.size() > 1) {
     const std::int64_t close_at = connection.used_mono_ns + config.idle_close_ns;
-    if (close_at > now_.mono_ns) at = std::min(at, close_at);
+    at = std::min(at, close_at > now_.mono_ns ? close_at : now_.mono_ns + kIdleLookNs);
   }
   if (connection.takes_nothing_mono_ns != base::kNever) {
     const std::int64_t give_up_at = connection.takes_nothing_mono_ns + config.answer_timeout_ns;

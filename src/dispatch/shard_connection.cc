@@ -130,6 +130,8 @@ void Shard::h2_receive(base::Handle handle, Connection& connection) {
     }
     // We reset those: a stream's place is free once its RST_STREAM is written.
     if (broken) connection.h2->write_pending(connection.plain_out);
+    // Idle from now on, which has deadlines of its own.
+    if (connection.in_flight == 0) watch(handle, connection);
     if (stopping_ && connection.in_flight == 0) connection_due_.bring(handle.index(), now_.mono_ns);
   }
   // Silence from now on is noticed sooner than the PING's answer was due.

@@ -309,5 +309,53 @@ TEST(Wakes, WhatARollReplacesMayGoByItself) {
   world.finish();
 }
 
+// Two connections that are up, with nothing in flight and no PINGs to bring anybody near them.
+void two_idle(World& world) {
+  CredentialConfig config = World::plain_credential();
+  config.connections_max = 2;
+  config.ping_after_ns = config.ping_idle_ns = 0;
+  config.idle_close_ns = 2 * kSec;
+  world.add_credential(config);
+  world.add_template(PayloadForm::fixed, "{}");
+  world.server.streams_max = 1;
+  world.net.answer_ns = 200 * kMs;
+  world.push_many(4);
+  ASSERT_TRUE(world.run_until_ended(kSec));
+  ASSERT_EQ(world.shard().connections_in_use(), 2u);
+}
+
+TEST(Wakes, OneThatIsIdleBesideAnotherGoesOnTime) {
+  // The deadline that its last write had set, for the answer, comes much later.
+  World world;
+  two_idle(world);
+  ASSERT_TRUE(world.run(1900 * kMs + 300 * kMs, [&world] { return world.shard().connections_in_use() == 1; }));
+  world.run(3600 * kSec);
+  EXPECT_EQ(world.shard().connections_in_use(), 1u) << "the last one stays";
+  world.push();
+  ASSERT_TRUE(world.run_until_ended(kSec));
+  EXPECT_EQ(world.links(), 2u);
+  world.finish();
+}
+
+TEST(Wakes, OneThatWasKeptThoughItsTimeWasOverGoesLater) {
+  World world;
+  two_idle(world);
+  Event paused;
+  paused.kind = EventKind::credential_paused;
+  world.event(paused);
+  std::vector<std::uint64_t> ids = {world.push()};
+  world.run(10 * kSec);
+  EXPECT_EQ(world.shard().connections_in_use(), 2u) << "a push waits that may want them";
+  const std::uint64_t before = world.steps;
+  world.run(600 * kSec);
+  EXPECT_LE(world.steps, before + 2 * 11u) << "they are not polled";
+  Event cancel;
+  cancel.kind = EventKind::cancel;
+  cancel.ids = ids;
+  world.event(cancel);
+  ASSERT_TRUE(world.run(61 * kSec, [&world] { return world.shard().connections_in_use() == 1; }));
+  world.finish();
+}
+
 }  // namespace
 }  // namespace tocsin::dispatch::test

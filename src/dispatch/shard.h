@@ -272,6 +272,7 @@ class Shard {
   }
   void keep_lease(Allowance& held, const Allowance& awaited) const;
   void use_allowance(Credential& credential, std::uint32_t count);
+  void ask_for_line();
   void ask(Pace pace, std::uint32_t index, Allowance& allowance, std::uint32_t count);
   // False: it may not go now (delayed, or ended).
   bool may_go(std::uint32_t slot);

@@ -26,9 +26,7 @@ void Shard::schedule() {
     serve_lines();
   } while (!active_.empty());
   if (!engine_line_.empty() && queue_.waiting() != 0) {
-    std::uint32_t count = 0;
-    for (const std::uint32_t index : engine_line_) count += std::min(credentials_[index].engine_want, queue_.ready(index));
-    if (count != 0) ask(Pace::engine, 0, engine_allowance_, count);
+    if (!engine_allowance_.asked) ask_for_line();
     for (const std::uint32_t group : leased_groups_) keep_lease(groups_[group], engine_allowance_);
   }
   std::erase_if(placeless_, [this](std::uint32_t index) {
@@ -202,6 +200,17 @@ void Shard::keep_lease(Allowance& held, const Allowance& awaited) const {
 void Shard::use_allowance(Credential& credential, std::uint32_t count) {
   if (engine_allowance_.paced) engine_allowance_.left -= std::min(engine_allowance_.left, count);
   if (credential.allowance.paced) credential.allowance.left -= std::min(credential.allowance.left, count);
+}
+
+// For all that stand in the engine's line; who comes while this is on its way is asked for with the next.
+void Shard::ask_for_line() {
+  if (now_.mono_ns < engine_allowance_.ask_again_mono_ns) {
+    rate_deadline_ = std::min(rate_deadline_, engine_allowance_.ask_again_mono_ns);
+    return;
+  }
+  std::uint32_t count = 0;
+  for (const std::uint32_t index : engine_line_) count += std::min(credentials_[index].engine_want, queue_.ready(index));
+  if (count != 0) ask(Pace::engine, 0, engine_allowance_, count);
 }
 
 void Shard::ask(Pace pace, std::uint32_t index, Allowance& allowance, std::uint32_t count) {

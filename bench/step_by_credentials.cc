@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// shard_step: what a step of the dispatch core costs while one credential of many has work: one push in, its request out,
+// step_by_credentials: what a step of the dispatch core costs while one credential of many has work: one push in, its request out,
 // its answer in. Time is that of Shard::step alone, over the plain twin of TLS and an nghttp2 server in the same thread.
 //
 // The other credentials are connected and idle, or hold a push that may not go (paused). A step may not cost what exists,
@@ -140,7 +140,7 @@ class Rig {
   std::chrono::nanoseconds in_step_{0};
 };
 
-void shard_step(benchmark::State& state, Others others) {
+void step_by_credentials(benchmark::State& state, Others others) {
   Rig rig(static_cast<std::uint32_t>(state.range(0)), others);
   // The median: a turn during which the machine did something else says nothing.
   std::vector<double> each;
@@ -157,8 +157,8 @@ void shard_step(benchmark::State& state, Others others) {
   state.counters["ns_per_step"] = *middle;
 }
 
-BENCHMARK_CAPTURE(shard_step, others_idle, Others::connected)->Arg(1)->Arg(64)->Arg(1024)->Arg(4096)->UseManualTime();
-BENCHMARK_CAPTURE(shard_step, others_paused, Others::paused)->Arg(64)->Arg(1024)->Arg(4096)->UseManualTime();
+BENCHMARK_CAPTURE(step_by_credentials, others_idle, Others::connected)->Arg(1)->Arg(64)->Arg(1024)->Arg(4096)->UseManualTime();
+BENCHMARK_CAPTURE(step_by_credentials, others_paused, Others::paused)->Arg(64)->Arg(1024)->Arg(4096)->UseManualTime();
 
 }  // namespace
 }  // namespace tocsin::dispatch

@@ -3,11 +3,15 @@
 //
 //   timer_link_fire, timer_link_unlink   a timer's life, due within a minute; 65,536 at once
 //   histogram_record, histogram_quantile
-//   hex_encode, hex_decode               a device token, 32 bytes
+//   hex_encode, hex_decode               a device token, 32 bytes: by what hex.h chooses, and by each code that this CPU has
 #include <algorithm>
+#include <array>
+#include <cstring>
+#include <string>
 #include <vector>
 
 #include "base/hex.h"
+#include "base/hex_code.h"
 #include "dispatch/timer_wheel.h"
 #include "micro.h"
 #include "obs/histogram.h"
@@ -105,14 +109,19 @@ void histogram_quantile(benchmark::State& state) {
 
 constexpr std::size_t kTokens = 1024;
 
-void hex(benchmark::State& state, bool decode) {
+// `Hex` has encode(bytes, count, out) and decode(digits, count, out): hex.h itself, or one of its codes.
+struct ChosenHex {
+  void encode(const std::uint8_t* bytes, std::size_t count, char* out) const { base::hex_encode({bytes, count}, out); }
+  bool decode(const char* digits, std::size_t count, std::uint8_t* out) const { return base::hex_decode({digits, count}, out); }
+};
+
+template <class Hex>
+void hex(benchmark::State& state, bool decode, const Hex& code) {
   std::vector<Token> tokens(kTokens);
   for (std::size_t i = 0; i < kTokens; ++i) tokens[i] = token_of(i);
   std::vector<std::array<char, 64>> texts(kTokens);
   const auto encode_all = [&] {
-    for (std::size_t i = 0; i < kTokens; ++i) {
-      base::hex_encode({reinterpret_cast<const std::uint8_t*>(tokens[i].data()), 32}, texts[i].data());
-    }
+    for (std::size_t i = 0; i < kTokens; ++i) code.encode(reinterpret_cast<const std::uint8_t*>(tokens[i].data()), 32, texts[i].data());
   };
   encode_all();
   std::vector<std::array<std::uint8_t, 32>> back(kTokens);
@@ -120,7 +129,7 @@ void hex(benchmark::State& state, bool decode) {
   std::uint64_t done = 0;
   for (auto _ : state) {
     if (decode) {
-      for (std::size_t i = 0; i < kTokens; ++i) good &= base::hex_decode({texts[i].data(), 64}, back[i].data());
+      for (std::size_t i = 0; i < kTokens; ++i) good &= code.decode(texts[i].data(), 64, back[i].data());
     } else {
       encode_all();
     }
@@ -128,7 +137,7 @@ void hex(benchmark::State& state, bool decode) {
     done += kTokens;
   }
   for (std::size_t i = 0; i < kTokens; ++i) {
-    if (!decode) good &= base::hex_decode({texts[i].data(), 64}, back[i].data());
+    if (!decode) good &= code.decode(texts[i].data(), 64, back[i].data());
     good &= std::memcmp(back[i].data(), tokens[i].data(), 32) == 0;
   }
   if (!require(state, good, "hex does not come back")) return;
@@ -142,8 +151,14 @@ void register_parts() {
   benchmark::RegisterBenchmark("timer_link_unlink", [](benchmark::State& state) { timers(state, false); })->UseManualTime();
   benchmark::RegisterBenchmark("histogram_record", histogram_record);
   benchmark::RegisterBenchmark("histogram_quantile", histogram_quantile);
-  benchmark::RegisterBenchmark("hex_encode", [](benchmark::State& state) { hex(state, false); });
-  benchmark::RegisterBenchmark("hex_decode", [](benchmark::State& state) { hex(state, true); });
+  for (const bool decode : {false, true}) {
+    const std::string name = decode ? "hex_decode" : "hex_encode";
+    benchmark::RegisterBenchmark(name.c_str(), [decode](benchmark::State& state) { hex(state, decode, ChosenHex()); });
+    for (const base::HexCode& code : base::hex_codes()) {
+      benchmark::RegisterBenchmark((name + "/" + code.name).c_str(),
+                                   [decode, code](benchmark::State& state) { hex(state, decode, code); });
+    }
+  }
 }
 
 }  // namespace tocsin::bench

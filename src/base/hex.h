@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hex and UUID text. Lower case out, either case in.
+// Hex and UUID text. Lower case out, either case in. Where the CPU has vector instructions for it they are used, chosen at run time
+// (hex_code.h).
 #pragma once
 
 #include <array>

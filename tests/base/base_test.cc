@@ -3,9 +3,12 @@
 
 #include <cctype>
 #include <set>
+#include <string>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/hex.h"
+#include "base/hex_code.h"
 #include "base/plain_text.h"
 #include "base/prng.h"
 #include "base/slab.h"
@@ -81,6 +84,83 @@ TEST(Hex, LongTextIsJudgedCharacterByCharacter) {
       if (!digit) continue;
       for (auto& t : text) t = static_cast<char>(std::tolower(t));
       ASSERT_EQ(hex_encode(out), text) << place << " " << c;
+    }
+  }
+}
+
+// What is done is told by the standard library's own idea of a digit, one character at a time.
+std::size_t first_bad_of(std::string_view text) {
+  std::size_t i = 0;
+  while (i < text.size() && std::isxdigit(static_cast<unsigned char>(text[i])) != 0) ++i;
+  return i;
+}
+
+TEST(HexCode, TheBestThatTheCpuHasComesLast) {
+  const auto codes = hex_codes();
+  ASSERT_FALSE(codes.empty());
+  EXPECT_STREQ(codes.front().name, "portable");
+#if defined(__x86_64__)
+  EXPECT_STREQ(codes.back().name, __builtin_cpu_supports("avx2") ? "avx2" : "sse2");
+#else
+  EXPECT_EQ(codes.size(), 1u);
+#endif
+}
+
+TEST(HexCode, EachEncodesAndDecodesEveryLengthInBothCasesAndNotAByteMore) {
+  for (const HexCode& code : hex_codes()) {
+    for (std::size_t size = 0; size <= 130; ++size) {
+      std::vector<std::uint8_t> bytes(size);
+      for (std::size_t i = 0; i < size; ++i) bytes[i] = static_cast<std::uint8_t>(i * 151 + size * 7);
+      std::string wanted;
+      for (const std::uint8_t byte : bytes) {
+        wanted += "0123456789abcdef"[byte >> 4];
+        wanted += "0123456789abcdef"[byte & 15];
+      }
+      std::string text(2 * size + 1, '#');
+      code.encode(bytes.data(), size, text.data());
+      ASSERT_EQ(text, wanted + '#') << code.name << " " << size;
+      text.pop_back();
+      for (int shape = 0; shape < 3; ++shape) {  // lower, upper, mixed
+        std::string shown = text;
+        for (std::size_t i = 0; i < shown.size(); ++i) {
+          if (shape == 1 || (shape == 2 && i % 3 == 0)) shown[i] = static_cast<char>(std::toupper(shown[i]));
+        }
+        std::vector<std::uint8_t> back(size + 1, 0xa5);
+        ASSERT_TRUE(code.decode(shown.data(), shown.size(), back.data())) << code.name << " " << shown;
+        ASSERT_EQ(back.back(), 0xa5) << code.name << " " << size;
+        back.pop_back();
+        ASSERT_EQ(back, bytes) << code.name << " " << shown;
+        ASSERT_EQ(code.first_bad(shown.data(), shown.size()), shown.size()) << code.name << " " << shown;
+      }
+    }
+  }
+}
+
+TEST(HexCode, EachRefusesEveryWrongCharacterAtEveryPlace) {
+  for (const HexCode& code : hex_codes()) {
+    for (const std::size_t size : {2u, 14u, 16u, 30u, 32u, 46u, 64u, 82u}) {
+      std::vector<std::uint8_t> out(size / 2);
+      for (std::size_t place = 0; place < size; ++place) {
+        for (int c = 0; c < 256; ++c) {
+          std::string text(size, place % 2 == 0 ? '9' : 'F');
+          text[place] = static_cast<char>(c);
+          const bool digit = std::isxdigit(c) != 0;
+          ASSERT_EQ(code.decode(text.data(), size, out.data()), digit) << code.name << " " << size << " " << place << " " << c;
+          ASSERT_EQ(code.first_bad(text.data(), size), first_bad_of(text)) << code.name << " " << size << " " << place << " " << c;
+        }
+      }
+    }
+  }
+}
+
+TEST(HexCode, TheFirstOfTwoWrongCharactersIsTold) {
+  for (const HexCode& code : hex_codes()) {
+    for (std::size_t first = 0; first < 70; ++first) {
+      for (std::size_t second = first; second < 70; ++second) {
+        std::string text(70, 'c');
+        text[first] = text[second] = 'g';
+        ASSERT_EQ(code.first_bad(text.data(), text.size()), first) << code.name << " " << second;
+      }
     }
   }
 }

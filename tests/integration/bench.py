@@ -141,6 +141,24 @@ class Bench(harness.Case):
         self.assertNotIn("--connections 4", text)  # --more has the last word
         self.assertIn("Taken with time 2", text)
 
+    def test_headline_goes_on_after_a_command_that_cannot_be_measured(self):
+        headline = [sys.executable, os.path.join(harness.ROOT, "bench", "headline"), "--tocsin", harness.TOCSIN, "--runs", "1",
+                    "--scale", "0.0005", "--json"]
+        ran = harness.run([*headline, "--only", "input"], seconds=150)
+        self.assertIn(ran.code, (0, 7), ran)  # what it measures here is not judged
+        self.assertEqual((list(ran.json["runs"]), ran.json["failed"]), (["input"], {}))
+        rows = [line for line in ran.out.splitlines() if line.startswith("| input")]
+        self.assertEqual(len(rows), 4, ran)
+        for row in rows:
+            self.assertRegex(row, r"\| [0-9,]+, (MISSED|met|met, and the aim) \| at least [24],000,000 \|")
+            self.assertIn("`bench/input-reading --devices 1000 --rounds 2`", row)
+        # No command is done in no time; that it was ended stands in each of its rows, and the next one had its turn as well.
+        ran = harness.run([*headline, "--only", "input", "--only", "flood-100", "--limit", "0.001"], seconds=150)
+        self.assertEqual(ran.code, 1, ran)
+        self.assertEqual(ran.json["failed"], dict.fromkeys(("input", "flood-100"), "ended after the limit of 0.001 s"))
+        self.assertEqual(ran.out.count("| not measured: ended after the limit of 0.001 s |"), 5, ran)
+        self.assertEqual(ran.json["missed"], [])
+
     def test_a_signal_or_a_dead_mock_ends_it_in_order(self):
         for whom in ("bench", "mock"):
             with self.subTest(whom):

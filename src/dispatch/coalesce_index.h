@@ -39,6 +39,11 @@ class CoalesceIndex {
     return kNone;
   }
 
+  // Asks for the memory where that key is looked for.
+  void expect(std::uint64_t hash) const {
+    if (size_ != 0) __builtin_prefetch(&entries_[home(static_cast<std::uint32_t>(hash))]);
+  }
+
   // Another slot stands for a key that is there as `old`.
   void replace(std::uint64_t hash, std::uint32_t old, std::uint32_t slot) { entries_[place(hash, old)].slot = slot; }
 

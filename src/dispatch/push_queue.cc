@@ -211,11 +211,10 @@ void Queue::watch_deadline(std::uint32_t slot) {
   if (records_[slot].deadline != kTickNone) wheel_.link(slot, records_[slot].deadline);
 }
 
-CoalesceKey Queue::key_of(std::uint32_t slot) const {
-  const PushRecord& record = records_[slot];
+CoalesceKey Queue::key_of(const PushRecord& record, std::uint32_t topic, bool by_collapse) const {
   CoalesceKey key;
-  key.topic = flows_[places_[slot].flow].topic;
-  key.by_collapse = record.by_collapse;
+  key.topic = topic;
+  key.by_collapse = by_collapse;
   key.token = record.token();
   if (key.by_collapse) key.collapse_id = record.collapse_id();
   key.hash = token_fingerprint(seed_, key.topic, key.token);

@@ -79,6 +79,13 @@ class Queue {
     __builtin_prefetch(&records_[slot]);
     __builtin_prefetch(reinterpret_cast<const std::byte*>(&records_[slot]) + sizeof(PushRecord) - 1);
   }
+  // The same for its key's place in the index: of one that is in the queue, or of one that comes.
+  void expect_key(std::uint32_t slot) const {
+    if (records_[slot].keyed) index_.expect(key_of(slot).hash);
+  }
+  void expect_key(const PushRecord& record, std::uint32_t topic, bool by_collapse_id) const {
+    index_.expect(key_of(record, topic, by_collapse_id).hash);
+  }
 
   void add_credential() { lanes_.emplace_back(); }
   // Nothing of it waits or is in flight: its flows are given back. It may be used again.
@@ -221,7 +228,10 @@ class Queue {
   // Whether `newer` may stand for `older`, which waits.
   bool stands_for(std::uint32_t newer, std::uint32_t older) const;
   void supersede_older(std::uint32_t slot, std::vector<Superseded>& superseded);
-  CoalesceKey key_of(std::uint32_t slot) const;
+  CoalesceKey key_of(const PushRecord& record, std::uint32_t topic, bool by_collapse) const;
+  CoalesceKey key_of(std::uint32_t slot) const {
+    return key_of(records_[slot], flows_[places_[slot].flow].topic, records_[slot].by_collapse);
+  }
   void leave_chain(std::uint32_t slot);
 
   std::uint64_t seed_;

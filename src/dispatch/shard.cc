@@ -18,6 +18,7 @@ Shard::Shard(const ShardOptions& options)
   engine_allowance_.paced = options.paced;
   requests_.reserve(1024);
   request_slots_.reserve(1024);
+  popped_.reserve(1024);
 }
 
 Shard::~Shard() = default;
@@ -206,8 +207,18 @@ void Shard::apply_control(const Event& event) {
   }
 }
 
+// Asks for the memory that taking it will look at.
+void Shard::expect(const PushRecord& push) const {
+  const TemplateOptions& options = templates_[push.template_index]->options;
+  if (!options.coalesce) return;
+  queue_.expect_key(push, template_topics_[push.template_index], options.push_type != PushType::mdm);
+}
+
 void Shard::take(std::span<const PushRecord> pushes) {
-  for (const PushRecord& push : pushes) {
+  constexpr std::size_t kAhead = 8;
+  for (std::size_t i = 0; i < pushes.size(); ++i) {
+    const PushRecord& push = pushes[i];
+    if (i + kAhead < pushes.size()) expect(pushes[i + kAhead]);
     TOCSIN_ASSERT(push.credential < credentials_.size() && push.template_index < templates_.size() &&
                   push.group <= groups_.size());
     const TemplateOptions& options = templates_[push.template_index]->options;

@@ -131,6 +131,7 @@ class Shard {
   // --- shard.cc: the step, pushes in, what is due
   void apply_control(const Event& event);
   void take(std::span<const PushRecord> pushes);
+  void expect(const PushRecord& push) const;
   void first_waits(Credential& credential);
   // schedule() is to look at it.
   bool has_task(std::uint32_t index) const {
@@ -274,8 +275,13 @@ class Shard {
   void use_allowance(Credential& credential, std::uint32_t count);
   void ask_for_line();
   void ask(Pace pace, std::uint32_t index, Allowance& allowance, std::uint32_t count);
+  struct Popped {
+    std::uint32_t slot = 0;
+    std::uint64_t print = 0;  // 0: no token is known to be dead
+  };
+  void pop_batch(std::uint32_t index, std::uint32_t most);
   // False: it may not go now (delayed, or ended).
-  bool may_go(std::uint32_t slot);
+  bool may_go(const Popped& popped);
   base::ByteView uuid_text(const PushRecord& record);
   void add_request(std::uint32_t slot, Connection& connection);
   std::uint32_t prepared_list(Connection& connection, const PushRecord& record);
@@ -340,6 +346,7 @@ class Shard {
   std::vector<h2::Event> h2_events_;
   std::vector<h2::Request> requests_;
   std::vector<std::uint32_t> request_slots_;
+  std::vector<Popped> popped_;
   std::vector<std::array<char, base::kUuidTextBytes>> uuid_texts_;  // of requests_
   std::vector<h2::Orphan> orphans_;
   std::vector<base::Handle> handles_;   // scratch of run_deadlines

@@ -121,10 +121,13 @@ void Shard::h2_receive(base::Handle handle, Connection& connection) {
     // One stamp a batch: the answers of one read came together.
     connection.last_answer_mono_ns = connection.used_mono_ns = now_.mono_ns;
     if (!connection.probing) connection.ping_deadline_mono_ns = base::kNever;
+    // The record first; with it at hand, what its key leads to.
     constexpr std::size_t kAhead = 8;
+    constexpr std::size_t kKeyAhead = 4;
     bool broken = false;
     for (std::size_t i = 0; i < answers_.size(); ++i) {
       if (i + kAhead < answers_.size()) queue_.expect(static_cast<std::uint32_t>(answers_[i + kAhead].tag));
+      if (i + kKeyAhead < answers_.size()) queue_.expect_key(static_cast<std::uint32_t>(answers_[i + kKeyAhead].tag));
       broken |= answers_[i].kind == h2::AnswerKind::broken;
       on_answer(connection, answers_[i]);
     }

@@ -281,11 +281,28 @@ void Shard::add_request(std::uint32_t slot, Connection& connection) {
   request_slots_.push_back(slot);
 }
 
-bool Shard::may_go(std::uint32_t slot) {
+// Takes up to `most` pushes out of the queue, and asks for the memory that may_go() will look at.
+void Shard::pop_batch(std::uint32_t index, std::uint32_t most) {
+  popped_.clear();
+  while (popped_.size() < most) {
+    const std::uint32_t slot = queue_.pop(index);
+    if (slot == Queue::kNone) break;
+    popped_.push_back({slot, 0});
+  }
+  if (dead_tokens_.empty()) return;
+  for (Popped& each : popped_) {
+    const PushRecord& record = queue_.record(each.slot);
+    each.print = dead_tokens_.print_of(template_topics_[record.template_index], record.token());
+    dead_tokens_.expect(each.print);
+  }
+}
+
+bool Shard::may_go(const Popped& popped) {
+  const std::uint32_t slot = popped.slot;
   const PushRecord& record = queue_.record(slot);
   const std::uint32_t topic = template_topics_[record.template_index];
-  if (!dead_tokens_.empty()) {
-    if (const std::int64_t dead_ms = dead_tokens_.find(topic, record.token()); dead_ms != 0) {
+  if (popped.print != 0) {
+    if (const std::int64_t dead_ms = dead_tokens_.find(popped.print); dead_ms != 0) {
       if (record.registered_unix_ms() <= dead_ms) {
         mark(Mark::dead_token_met);
         queue_.hold(slot);
@@ -329,9 +346,11 @@ std::uint32_t Shard::write_batch(base::Handle handle, Connection& connection, st
   uuid_texts_.clear();
   uuid_texts_.reserve(room);  // views of its elements must last
   while (requests_.size() < room) {
-    const std::uint32_t slot = queue_.pop(index);
-    if (slot == Queue::kNone) break;
-    if (may_go(slot)) add_request(slot, connection);
+    pop_batch(index, room - static_cast<std::uint32_t>(requests_.size()));
+    if (popped_.empty()) break;
+    for (const Popped& each : popped_) {
+      if (may_go(each)) add_request(each.slot, connection);
+    }
   }
   if (requests_.empty()) return 0;
   const std::size_t written = connection.h2->write(requests_, connection.plain_out);

@@ -129,9 +129,14 @@ struct CredentialOptions {
   std::string pkcs12;
   std::string pkcs12_password;
 
-  // Connections of this credential: starts with one, grows while pushes wait and streams are full.
+  // Connections of this credential: starts with one, grows while pushes wait and streams are full, to twice as many with
+  // each round of dials.
   // Default 4; 1 to connections_max.
   unsigned connections_max = 4;
+
+  // Connections that are opened as soon as a push waits, without waiting for full streams, and stay open when idle: for
+  // loads that come all at once. Default 1; 1 to connections_max.
+  unsigned connections_min = 1;
 
   // Home shards: how many shards this credential's pushes are spread over, so that small tenants cost few
   // connections. Default 0: one. At most EngineOptions::shards, and at most connections_max (each home shard needs one).

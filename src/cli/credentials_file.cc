@@ -186,6 +186,7 @@ Result<std::vector<Preflight>> read_credentials(const PushOptions& options, std:
   // Few credentials: all shards are to work; many: each costs the connections of its own shards only.
   for (Preflight& each : out) {
     const auto share = std::max<std::size_t>(1, options.shards / out.size());
+    each.credential.connections_min = std::min(each.credential.connections_min, each.credential.connections_max);
     each.credential.span = static_cast<unsigned>(std::min<std::size_t>(share, each.credential.connections_max));
   }
   return out;

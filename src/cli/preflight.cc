@@ -150,6 +150,7 @@ Result<CredentialOptions> shared_options(const PushOptions& options) {
   c.port = options.endpoint.port;
   c.tls_name = options.tls_name;
   c.connections_max = options.connections;
+  c.connections_min = options.connections_min;
   c.span = options.shards;  // of one credential: every shard is to work
   c.streams_max = options.streams;
   c.connect_timeout_ms = c.handshake_timeout_ms = static_cast<unsigned>(options.connect_timeout_ms);

@@ -234,6 +234,10 @@ void add_engine(CLI::App& app, PushOptions& o) {
       ->check(CLI::Range(1u, 1024u).description(""))
       ->option_text("N=4")
       ->group(group);
+  app.add_option("--connections-min", o.connections_min, "connections that are opened at once, before the load asks for them")
+      ->check(CLI::Range(1u, 1024u).description(""))
+      ->option_text("N=1")
+      ->group(group);
   app.add_option("--streams", o.streams, "requests in flight on one connection at most; the server may allow fewer")
       ->check(CLI::Range(1u, 100'000u).description(""))
       ->option_text("N=1000")
@@ -407,6 +411,9 @@ std::string check_relations(const PushOptions& o) {
     return "--alert, --title, --subtitle, --sound and --badge make an alert; --push-type asks for another type";
   }
   if (o.priority && *o.priority != 10 && *o.priority != 5 && *o.priority != 1) return "--priority is 10, 5 or 1";
+  if (o.connections_min > o.connections && o.credentials.empty()) {
+    return fmt::format("--connections-min {} is more than --connections {}", o.connections_min, o.connections);
+  }
   if (o.shards > o.connections && o.credentials.empty()) {
     return fmt::format("--shards {} needs at least as many --connections (now {}): each shard has its own", o.shards,
                        o.connections);

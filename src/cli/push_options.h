@@ -51,6 +51,7 @@ struct PushOptions {
   std::string dead_tokens;
 
   unsigned connections = 4;
+  unsigned connections_min = 1;
   unsigned streams = 1000;
   unsigned shards = 1;
   std::vector<int> cpus;

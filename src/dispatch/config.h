@@ -38,6 +38,7 @@ struct CredentialConfig {
   std::uint16_t proxy_port = 0;
   std::string proxy_authorization;              // "Basic ...", a secret; empty: none
   unsigned connections_max = 1;                 // in this shard
+  unsigned connections_min = 1;                 // opened as soon as something waits, streams full or not
   unsigned streams_max = 1000;
   bool paced = false;                           // Pace::credential
   std::int64_t connect_timeout_ns = 10 * base::kSecond;    // resolve and connect (with a proxy: and its answer)

@@ -236,6 +236,8 @@ void Shard::take(std::span<const PushRecord> pushes) {
       if (credentials_[push.credential].removed) mark_changed(credentials_[push.credential]);
       continue;
     }
+    Credential& credential = credentials_[push.credential];
+    if (!credential.removed && credential.connections.size() < credential.config->connections_min) credential.opening = true;
     activate(push.credential);
   }
   end_superseded();

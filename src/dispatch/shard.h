@@ -83,6 +83,7 @@ class Shard {
     bool in_engine_line = false;
     bool in_token_line = false;
     std::uint32_t reach_line = kNone; // the one it stands in
+    bool opening = false;             // connections_min has not been come to yet, though nothing may wait
     bool renewing = false;            // a connection of this version is wanted, though nothing may wait
     bool paused = false;
     bool alarmed = false;
@@ -136,7 +137,7 @@ class Shard {
   // schedule() is to look at it.
   bool has_task(std::uint32_t index) const {
     const Credential& credential = credentials_[index];
-    return queue_.waiting(index) != 0 || credential.renewing || credential.letting_go;
+    return queue_.waiting(index) != 0 || credential.opening || credential.renewing || credential.letting_go;
   }
   void advance_queue();
   void report_statuses();
@@ -260,9 +261,11 @@ class Shard {
   // --- shard_schedule.cc: queue to streams
   void schedule();
   void schedule_credential(std::uint32_t index, Credential& credential);
-  struct Strength { unsigned usable = 0, starting = 0; };
+  // usable: takes pushes. dialling: on its way to that. unsure: a word from the peer is awaited first.
+  struct Strength { unsigned usable = 0, dialling = 0, unsure = 0; };
   void serve(base::Handle handle, std::uint32_t index, Credential& credential, Strength& strength);
-  void want_connection(std::uint32_t index, Credential& credential, unsigned usable, unsigned starting);
+  void want_connection(std::uint32_t index, Credential& credential, Strength strength);
+  void dial_more(std::uint32_t index, Credential& credential, Strength strength, bool work);
   std::uint32_t room_of(const Connection& connection, const Credential& credential) const;
   std::uint32_t write_batch(base::Handle handle, Connection& connection, std::uint32_t index, Credential& credential);
   std::uint32_t allowed(std::uint32_t index, Credential& credential, std::uint32_t room);

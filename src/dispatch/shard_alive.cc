@@ -28,7 +28,7 @@ std::int64_t Shard::next_deadline(const Connection& connection) const {
     const std::int64_t after = connection.in_flight != 0 ? config.ping_after_ns : config.ping_idle_ns;
     if (after != 0) at = std::min(at, connection.quiet_since_mono_ns + after);
   }
-  if (connection.in_flight == 0 && config.idle_close_ns != 0 && credentials_[connection.credential].connections.size() > 1) {
+  if (connection.in_flight == 0 && config.idle_close_ns != 0 && credentials_[connection.credential].connections.size() > config.connections_min) {
     const std::int64_t close_at = connection.used_mono_ns + config.idle_close_ns;
     at = std::min(at, close_at > now_.mono_ns ? close_at : now_.mono_ns + kIdleLookNs);
   }
@@ -84,12 +84,12 @@ bool Shard::check_liveness(base::Handle handle, Connection& connection) {
   }
   if (connection.in_flight == 0 && connection.state == ConnectionState::ready && config.idle_close_ns != 0 &&
       now_.mono_ns - connection.used_mono_ns >= config.idle_close_ns && queue_.waiting(connection.credential) == 0) {
-    // The last one stays, warm, until somebody else needs its place.
+    // The last ones stay, warm, until somebody else needs their places.
     unsigned ready = 0;
     for (const base::Handle each : credentials_[connection.credential].connections) {
       ready += connections_[each].state == ConnectionState::ready ? 1 : 0;
     }
-    if (ready > 1) {
+    if (ready > config.connections_min) {
       mark(Mark::retired_idle);
       retire(handle, connection);
       return false;

@@ -44,6 +44,7 @@ void Shard::start_dial(std::uint32_t credential_index, bool first) {
   if (first) enter_line(credential_index);
   const base::Handle handle = place_for(credential_index) ? connections_.acquire() : base::Handle{};
   if (!handle) {
+    credential.opening = false;  // with the next push again: nobody asks without end for what nobody needs now
     make_room(credential_index);
     credential.next_dial_mono_ns = now_.mono_ns + 10 * base::kMillisecond;
     wake_at(credential_index, credential.next_dial_mono_ns);
@@ -145,6 +146,7 @@ void Shard::on_dial_deferred(base::Handle handle, Connection& connection, bool c
   // Not a failure: the budget is the process's.
   if (connections) {
     make_room(connection.credential);
+    credentials_[connection.credential].opening = false;
     // A few milliseconds of jitter keep shards from asking in step.
     credentials_[connection.credential].next_dial_mono_ns =
         now_.mono_ns + 5 * base::kMillisecond +

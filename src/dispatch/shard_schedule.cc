@@ -45,14 +45,18 @@ void Shard::schedule() {
 }
 
 void Shard::schedule_credential(std::uint32_t index, Credential& credential) {
-  if (stopping_) return fail_waiting(index, End::returned, Reason::engine_stopped, {});
+  if (stopping_) {
+    credential.opening = false;
+    return fail_waiting(index, End::returned, Reason::engine_stopped, {});
+  }
   if (credential.removed) {
+    credential.opening = false;
     mark_changed(credential);
     return fail_waiting(index, End::returned, Reason::credential_removed, {});
   }
   if (std::exchange(credential.letting_go, false)) let_go(credential);
   if (credential.stopped) {
-    credential.renewing = false;
+    credential.opening = credential.renewing = false;
     return fail_waiting(index, End::failed, credential.stop_reason, credential.last_error);
   }
   // Those that APNs has slowed down for rejections come last.
@@ -66,7 +70,7 @@ void Shard::schedule_credential(std::uint32_t index, Credential& credential) {
     const base::Handle handle = credential.connections[i];
     if (connections_[handle].slowed) serve(handle, index, credential, strength);
   }
-  want_connection(index, credential, strength.usable, strength.starting);
+  want_connection(index, credential, strength);
 }
 
 void Shard::serve(base::Handle handle, std::uint32_t index, Credential& credential, Strength& strength) {
@@ -78,18 +82,18 @@ void Shard::serve(base::Handle handle, std::uint32_t index, Credential& credenti
     case ConnectionState::dialling:
     case ConnectionState::tunnelling:
     case ConnectionState::handshaking:
-    case ConnectionState::settling: strength.starting += current ? 1 : 0; return;
+    case ConnectionState::settling: strength.dialling += current ? 1 : 0; return;
     case ConnectionState::ready: break;
     default: return;
   }
   if (connection.h2->next_stream_id() >= kStreamIdRotate) return retire(handle, connection);
   if (current || credential.renewing) ++strength.usable;
-  if (connection.confirming) ++strength.starting;
+  if (connection.confirming) ++strength.unsure;
   if (held || !queue_.has_ready(index)) return;
   if (now_.mono_ns < connection.blocked_until_mono_ns) return watch(handle, connection);
   if (!ready_token(index, handle, connection)) return;
   if (probe(handle, connection)) {
-    ++strength.starting;  // it may yet turn out to be good
+    ++strength.unsure;  // it may yet turn out to be good
     return;
   }
   while (connection.unsent_bytes() + connection.plain_out.size() < options_.wire_high_water_bytes) {
@@ -103,7 +107,33 @@ void Shard::serve(base::Handle handle, std::uint32_t index, Credential& credenti
   }
 }
 
-void Shard::want_connection(std::uint32_t index, Credential& credential, unsigned usable, unsigned starting) {
+// How many dials at once: one until there is a connection and while dials fail; then as many as there are connections, so
+// that hundreds take the time of a few round trips, and no server sees more than twice what it serves already.
+void Shard::dial_more(std::uint32_t index, Credential& credential, Strength strength, bool work) {
+  const CredentialConfig& config = *credential.config;
+  const unsigned at_once = credential.failures != 0 || strength.unsure != 0 ? 1 : std::max(strength.usable, 1u);
+  // A new version waits to be taken into use.
+  bool renew = credential.renewing && strength.dialling == 0 && strength.unsure == 0;
+  bool others_first = serving_ == Line::none;
+  for (;;) {
+    const unsigned has = strength.usable + strength.dialling;
+    const bool wanted = (work && has < config.connections_max) || (credential.opening && has < config.connections_min);
+    if (!renew && (!wanted || strength.dialling + strength.unsure >= at_once)) return;
+    if (now_.mono_ns < credential.next_dial_mono_ns) return wake_at(index, credential.next_dial_mono_ns);
+    if (reaches_[credential.reach]->may_dial_at() > now_.mono_ns ||
+        (others_first && !reach_lines_[credential.reach].waiting.empty())) {
+      return await_reach(index, credential);
+    }
+    if (dials_left_ == 0 || (others_first && !dial_line_.empty())) return await_dial(index, credential);
+    start_dial(index, strength.usable == 0);
+    ++strength.dialling;
+    renew = false;
+    others_first = true;  // a turn in a line is for one
+  }
+}
+
+void Shard::want_connection(std::uint32_t index, Credential& credential, Strength strength) {
+  const unsigned usable = strength.usable;
   const bool held = credential.paused || credential.alarmed;
   // The last of an older version may have gone by itself: then nothing is left to be replaced.
   const auto older = [&](base::Handle handle) {
@@ -116,21 +146,11 @@ void Shard::want_connection(std::uint32_t index, Credential& credential, unsigne
   const bool first = usable == 0;
   // Whoever has no connection that takes pushes dials, and keeps his place in that line, whatever his rate says.
   const bool work = !held && queue_.has_ready(index) && (first || (!spent(credential.allowance) && !spent(engine_allowance_)));
-  if (!work && !credential.renewing) leave_line(index);
-  // Work waits and every stream is taken, or a new version waits to be taken into use: one more, one dial at a time.
-  if (starting == 0 && ((work && usable < credential.config->connections_max) || credential.renewing)) {
-    const bool others_first = serving_ == Line::none;
-    if (now_.mono_ns < credential.next_dial_mono_ns) {
-      wake_at(index, credential.next_dial_mono_ns);
-    } else if (reaches_[credential.reach]->may_dial_at() > now_.mono_ns ||
-               (others_first && !reach_lines_[credential.reach].waiting.empty())) {
-      await_reach(index, credential);
-    } else if (dials_left_ == 0 || (others_first && !dial_line_.empty())) {
-      await_dial(index, credential);
-    } else {
-      start_dial(index, usable == 0);
-    }
-  }
+  const bool few = usable + strength.dialling < credential.config->connections_min;
+  const bool in_vain = credential.failures != 0 && queue_.waiting(index) == 0;
+  credential.opening = few && !held && !in_vain && (credential.opening || work);
+  if (!work && !credential.opening && !credential.renewing) leave_line(index);
+  dial_more(index, credential, strength, work);
   if (usable != 0 || queue_.waiting(index) == 0) return;
   const std::int64_t give_up_ns =
       credential.ever_proven ? credential.config->outage_give_up_ns : credential.config->give_up_ns;

@@ -110,6 +110,7 @@ Result<void> check_credential_options(const CredentialOptions& o, const EngineOp
   const Bound bounds[] = {
       {"port", o.port, 1, 65'535},
       {"connections_max", o.connections_max, 1, engine.connections_max},
+      {"connections_min", o.connections_min, 1, o.connections_max},
       {"span", o.span, 0, std::min(engine.shards, o.connections_max)},
       {"streams_max", o.streams_max, 1, 100'000},
       {"connect_timeout_ms", o.connect_timeout_ms, 10, 3'600'000},
@@ -262,13 +263,14 @@ Result<std::shared_ptr<const CredentialVersion>> make_version(const CredentialOp
   for (unsigned shard = 0; shard < shards; ++shard) {
     const unsigned place = (shard + shards - home) % shards;  // 0 for the first home shard
     if (place < span) {
-      config.connections_max =
-          std::max(1u, o.connections_max / span + (place < o.connections_max % span ? 1u : 0u));
+      const auto share = [span, place](unsigned count) { return std::max(1u, count / span + (place < count % span ? 1u : 0u)); };
+      config.connections_max = share(o.connections_max);
+      config.connections_min = share(o.connections_min);
       version->per_shard.push_back(keep(config));
       continue;
     }
     if (elsewhere == nullptr) {
-      config.connections_max = 1;
+      config.connections_max = config.connections_min = 1;
       elsewhere = keep(config);
     }
     version->per_shard.push_back(elsewhere);

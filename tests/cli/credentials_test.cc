@@ -77,6 +77,7 @@ Result<std::vector<Preflight>> read(const std::string& text, unsigned shards = 1
   PushOptions options;
   options.credentials = files().put("credentials.json", text);
   options.connections = 6;
+  options.connections_min = 3;
   options.shards = shards;
   return read_credentials(options, kNow);
 }
@@ -95,6 +96,8 @@ TEST(CredentialsFile, EachEntryIsLoadedAndJudged) {
   ASSERT_EQ(all->size(), 4u);
   EXPECT_EQ((*all)[0].topics, std::vector<std::string>{kTopicA}) << "the certificate's";
   EXPECT_EQ((*all)[0].credential.connections_max, 6u);
+  EXPECT_EQ((*all)[0].credential.connections_min, 3u);
+  EXPECT_EQ((*all)[1].credential.connections_min, 1u) << "no more than its connections";
   EXPECT_EQ((*all)[0].credential.host, "api.push.apple.com");
   EXPECT_EQ((*all)[0].credential.span, 2u) << "eight shards for four credentials";
   EXPECT_EQ((*all)[1].name, kTopicB);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A connection's life: the table, growth, dials that fail, time-outs, loss, stop, several credentials, late events.
 #include <algorithm>
+#include <map>
 #include <set>
 #include <tuple>
 
@@ -75,10 +76,12 @@ TEST(Growth, TenThousandOverOneToFourConnections) {
     for (unsigned i = 0; i < connections; ++i) {
       EXPECT_EQ(world.link(i).open_most, 100u) << "streams are used to the full";
       EXPECT_GT(world.link(i).requests, 1000u);
-      // One dial at a time: TCP, then preface and SETTINGS have to come first.
-      if (i != 0) {
-        EXPECT_GE(world.dial_times[i] - world.dial_times[i - 1], world.net.dial_ns + world.net.latency_ns);
-      }
+    }
+    // TCP, then preface and SETTINGS have to come before another dial: one, two, four.
+    const std::int64_t round = world.net.dial_ns + world.net.latency_ns;
+    for (unsigned i = 1; i < std::min(connections, 3u); ++i) EXPECT_GE(world.dial_times[i] - world.dial_times[i - 1], round);
+    if (connections == 4) {
+      EXPECT_EQ(world.dial_times[3], world.dial_times[2]);
     }
     EXPECT_EQ(world.counters().attempts, 10'000u);
     EXPECT_EQ(world.counters().possibly_doubled, 0u);
@@ -86,6 +89,52 @@ TEST(Growth, TenThousandOverOneToFourConnections) {
     EXPECT_LT(world.counters().writes, 10'000u / 20);
     world.finish();
   }
+}
+
+// Streams are never full here: one push is enough to open them all, by ones, twos and fours, and they stay.
+TEST(Growth, AMinimumOpensWithTheFirstPushAndStays) {
+  World world;
+  CredentialConfig config = World::plain_credential();
+  config.connections_min = 7;
+  config.connections_max = 8;
+  config.idle_close_ns = kSec;
+  world.add_credential(config);
+  world.add_template(PayloadForm::fixed, R"({"aps":{}})");
+  world.run(kSec);
+  EXPECT_EQ(world.links(), 0u) << "nothing waits";
+  world.push();
+  world.run(kSec);
+  EXPECT_EQ(world.ended_as(End::accepted), 1u);
+  ASSERT_EQ(world.links(), 7u);
+  std::map<std::int64_t, unsigned> rounds;
+  for (const std::int64_t at : world.dial_times) ++rounds[at];
+  EXPECT_EQ(rounds.size(), 4u);
+  EXPECT_EQ(rounds.rbegin()->second, 3u) << "1, 1, 2 and what is left";
+  world.run(60 * kSec);
+  EXPECT_EQ(world.statuses[0].open, 7u);
+  EXPECT_EQ(world.links(), 7u) << "idle, and beside others, but not above the minimum";
+  world.finish();
+}
+
+TEST(Growth, AMinimumIsNotDialledForWhenNothingWaitsAndDialsFail) {
+  World world;
+  CredentialConfig config = World::plain_credential();
+  config.connections_min = config.connections_max = 4;
+  world.add_credential(config);
+  world.add_template(PayloadForm::fixed, R"({"aps":{}})");
+  unsigned good = 1;
+  world.on_dial = [&good](std::uint32_t) { return good != 0 ? (--good, Dial::accept) : Dial::refuse; };
+  world.push();
+  ASSERT_TRUE(world.run_until_ended());
+  world.run(60 * kSec);
+  EXPECT_EQ(world.ended_as(End::accepted), 1u);
+  EXPECT_EQ(world.links(), 2u) << "the first serves; the second failed, and nobody needs it";
+  // With the next push it is tried again.
+  good = 100;
+  world.push();
+  world.run(10 * kSec);
+  EXPECT_EQ(world.statuses[0].open, 4u);
+  world.finish();
 }
 
 TEST(Growth, OneConnectionIsEnoughForLittle) {

@@ -41,14 +41,14 @@ std::string Shard::overslept(std::int64_t deadline_mono_ns) const {
     // Each of its connections.
     const bool held = credential.paused || credential.alarmed;
     const bool ready = queue_.has_ready(index);
-    unsigned usable = 0, starting = 0;
+    unsigned usable = 0, dialling = 0, unsure = 0;
     for (const base::Handle handle : credential.connections) {
       const Connection& connection = connections_[handle];
       const bool current = connection.version == credential.version;
-      if (connection.state >= ConnectionState::resolving && connection.state <= ConnectionState::settling) starting += current ? 1 : 0;
+      if (connection.state >= ConnectionState::resolving && connection.state <= ConnectionState::settling) dialling += current ? 1 : 0;
       if (connection.state != ConnectionState::ready) continue;
       usable += current || credential.renewing ? 1 : 0;
-      starting += connection.confirming ? 1 : 0;
+      unsure += connection.confirming ? 1 : 0;
       if (held || !ready || now_.mono_ns < connection.blocked_until_mono_ns) continue;
       if (credential.config->provider_tokens && (connection.token_iat_s == 0 || now_.mono_ns >= connection.token_over_mono_ns)) {
         // Waits for a token: it is being made, or the line's turn comes with the next step, or it is looked for every second.
@@ -60,7 +60,7 @@ std::string Shard::overslept(std::int64_t deadline_mono_ns) const {
       }
       const std::int64_t probe_after = connection.config->probe_after_ns;
       const bool quiet = probe_after != 0 && connection.in_flight == 0 && now_.mono_ns - connection.quiet_since_mono_ns >= probe_after;
-      starting += connection.probing || quiet ? 1 : 0;
+      unsure += connection.probing || quiet ? 1 : 0;
       if (connection.probing || connection.window_shut || room_of(connection, credential) == 0) continue;
       if (connection.unsent_bytes() + connection.plain_out.size() >= options_.wire_high_water_bytes) continue;
       // Of two rates that it waits for, one wakes it.
@@ -79,8 +79,13 @@ std::string Shard::overslept(std::int64_t deadline_mono_ns) const {
     const bool first = usable == 0;
     // Where the engine's rate is what is short, a second connection is nothing to wake anybody for.
     const bool rates = left(credential.allowance) != 0 && !engine_allowance_.paced;
-    const bool work = !held && ready && (first || rates) && usable < credential.config->connections_max;
-    if (starting == 0 && (work || credential.renewing)) {
+    const bool work = !held && ready && (first || rates);
+    const unsigned has = usable + dialling;
+    const bool in_vain = credential.failures != 0 && !waits;
+    const bool wanted = (work && has < credential.config->connections_max) ||
+                        (credential.opening && !held && !in_vain && has < credential.config->connections_min);
+    const unsigned at_once = credential.failures != 0 || unsure != 0 ? 1 : std::max(usable, 1u);
+    if ((credential.renewing && dialling + unsure == 0) || (wanted && dialling + unsure < at_once)) {
       const std::int64_t reach_at = reaches_[credential.reach]->may_dial_at();
       if (credential.next_dial_mono_ns > now_.mono_ns) {
         can(credential.next_dial_mono_ns, name, "dial after its back-off");

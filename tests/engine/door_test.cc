@@ -76,6 +76,8 @@ TEST(Credential, WhatIsWrongIsSaidBeforeAnyConnection) {
       {Code::invalid_argument, "host", [](auto& o) { o.host.clear(); }},
       {Code::invalid_argument, "connections_max", [](auto& o) { o.connections_max = 0; }},
       {Code::invalid_argument, "connections_max", [](auto& o) { o.connections_max = 1025; }},
+      {Code::invalid_argument, "connections_min", [](auto& o) { o.connections_min = 0; }},
+      {Code::invalid_argument, "connections_min", [](auto& o) { o.connections_min = o.connections_max + 1; }},
       {Code::invalid_argument, "span", [](auto& o) { o.span = 2; }},
       {Code::invalid_argument, "streams_max", [](auto& o) { o.streams_max = 0; }},
       {Code::invalid_argument, "connect_timeout_ms", [](auto& o) { o.connect_timeout_ms = 9; }},

@@ -217,6 +217,8 @@ class Lines(Case):
         for words in (["push"], ["push", self.devices, "--no-such-option"], ["push", self.devices, "--connections", "0"],
                       ["push", self.devices], ["no-such-command"], ["mock"]):
             self.assertEqual(run([harness.TOCSIN, *words]).code, 2, words)
+        self.assertSays(self.push(self.devices, "--connections", "3", "--connections-min", "4", mock=self.server), 2,
+                        "--connections-min 4 is more than --connections 3")
 
 
 if __name__ == "__main__":

@@ -114,12 +114,13 @@ Draw Draw::from(std::uint64_t seed, Chance& chance) {
   d.budget_connections = 2 + static_cast<unsigned>(chance.below(8));
   d.budget_dials = 1 + static_cast<unsigned>(chance.below(3));
   d.attempts_max = 2 + static_cast<unsigned>(chance.below(5));
-  d.credential_connections = 1 + static_cast<unsigned>(chance.below(3));
+  d.credential_connections = 1 + static_cast<unsigned>(chance.below(5));
   d.streams_max = 1 + static_cast<std::uint32_t>(chance.below(6));
   d.peer_streams = 1 + static_cast<std::uint32_t>(chance.below(6));
   d.peer_window = chance.chance(0.6) ? 65'535 : 1 + static_cast<std::uint32_t>(chance.below(1000));
   d.dead_tokens_max = chance.chance(0.1) ? 0 : 4 + static_cast<std::uint32_t>(chance.below(100));
   d.wire_high_water = chance.chance(0.3) ? 600 : 512 * 1024;
+  d.connections_min = 1 + static_cast<unsigned>(base::mix64(seed ^ 0x313) % d.credential_connections);  // no draw either
   d.codec = (base::mix64(seed ^ 0xc0dec) & 1) != 0 ? Codec::fast : Codec::nghttp2;  // no draw: it changes nothing else
   d.provider_tokens = chance.chance(0.4);
   d.provider_certificate = chance.chance(0.3);

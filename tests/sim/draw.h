@@ -71,6 +71,7 @@ struct Draw {
   unsigned budget_dials = 2;
   unsigned attempts_max = 5;
   unsigned credential_connections = 2;
+  unsigned connections_min = 1;
   std::uint32_t streams_max = 3;       // ours
   std::uint32_t peer_streams = 4;
   std::uint32_t peer_window = 65'535;

@@ -165,7 +165,11 @@ void World::resolve(Host& host, const dispatch::Action& action) {
   --budget_dials_;
   ++dials_;
   link.dial_open = true;
-  stampede_.dial(host.number, link.credential, now_);
+  const auto serving = std::count_if(host.links.begin(), host.links.end(), [&link](const auto& each) {
+    const Link& other = *each.second;
+    return &other != &link && other.credential == link.credential && !other.dial_open && !other.close_asked && !other.rst;
+  });
+  stampede_.dial(host.number, link.credential, static_cast<unsigned>(serving), now_);
   if (mass_death_at_ != 0 && now_ < mass_death_at_ + kSec) mass_dials_.push_back(now_);
   note("link " + std::to_string(link.number) + ": dial of credential " + std::to_string(link.credential) + " by shard " + std::to_string(host.number));
   const std::int64_t takes = static_cast<std::int64_t>(100 + chance_.below(20'000)) * 1000;

@@ -118,17 +118,18 @@ void ProviderTokenRule::used(unsigned connection, std::uint32_t key, std::int64_
   if (live.size() > 2) verdicts_.say(7, "three provider tokens of one key are in use within a minute");
 }
 
-void NoStampede::dial(unsigned shard, std::uint32_t credential, std::int64_t at) {
+void NoStampede::dial(unsigned shard, std::uint32_t credential, unsigned serving, std::int64_t at) {
   One& one = dialers_[{shard, credential}];
   const std::string who = "credential " + std::to_string(credential) + " of shard " + std::to_string(shard);
-  if (one.open) verdicts_.say(8, who + " dials twice at once");
-  one.open = true;
+  if (++one.open > std::max(serving, 1u)) {
+    verdicts_.say(8, who + " dials " + std::to_string(one.open) + " times at once with " + std::to_string(serving) + " connections");
+  }
   one.recent.push_back(at);
   while (one.recent.front() < at - base::kSecond) one.recent.pop_front();
   if (one.recent.size() > kPerSecond) verdicts_.say(8, who + " dialled " + std::to_string(one.recent.size()) + " times in a second");
 }
 
-void NoStampede::settled(unsigned shard, std::uint32_t credential) { dialers_[{shard, credential}].open = false; }
+void NoStampede::settled(unsigned shard, std::uint32_t credential) { --dialers_[{shard, credential}].open; }
 
 void NoStampede::after_mass_death(const std::vector<std::int64_t>& dials) {
   if (dials.size() < 4) return;

@@ -143,11 +143,12 @@ class ProviderTokenRule {
   std::map<std::uint32_t, std::map<std::int64_t, std::int64_t>> live_;  // key -> iat -> last use
 };
 
-// 8: dials are spread: one at a time per credential and shard, no more than a back-off allows, and not all at one moment.
+// 8: dials are spread: of a credential in a shard one at a time, or as many as it has connections; no more than a back-off allows, and not all at one moment.
 class NoStampede {
  public:
   explicit NoStampede(Verdicts& verdicts) : verdicts_(verdicts) {}
-  void dial(unsigned shard, std::uint32_t credential, std::int64_t at);
+  // serving: connections of the credential in that shard that are ready, and not asked to close.
+  void dial(unsigned shard, std::uint32_t credential, unsigned serving, std::int64_t at);
   void settled(unsigned shard, std::uint32_t credential);
   // The dials that followed an event which ended every connection of `dialers` at once.
   void after_mass_death(const std::vector<std::int64_t>& dials);
@@ -155,7 +156,7 @@ class NoStampede {
 
  private:
   struct One {
-    bool open = false;
+    unsigned open = 0;
     std::deque<std::int64_t> recent;
   };
   Verdicts& verdicts_;

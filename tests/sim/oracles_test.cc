@@ -137,15 +137,24 @@ TEST(Oracle, ProviderTokens) {
 TEST(Oracle, Stampede) {
   Verdicts twice;
   NoStampede one(twice);
-  one.dial(0, 0, 0);
-  one.dial(0, 1, 0);
+  one.dial(0, 0, 0, 0);
+  one.dial(0, 1, 0, 0);
   EXPECT_TRUE(twice.good());
-  one.dial(0, 0, 5);
+  one.dial(0, 0, 1, 5);
   EXPECT_TRUE(complains(twice, 8));
+  Verdicts doubling;
+  NoStampede grows(doubling);
+  for (int i = 0; i < 3; ++i) grows.dial(0, 0, 3, i);
+  EXPECT_TRUE(doubling.good());
+  grows.settled(0, 0);
+  grows.dial(0, 0, 4, 4);
+  EXPECT_TRUE(doubling.good());
+  grows.dial(0, 0, 3, 5);
+  EXPECT_TRUE(complains(doubling, 8));
   Verdicts often;
   NoStampede many(often);
   for (unsigned i = 0; i <= NoStampede::kPerSecond; ++i) {
-    many.dial(0, 0, i);
+    many.dial(0, 0, 0, i);
     many.settled(0, 0);
   }
   EXPECT_TRUE(complains(often, 8));

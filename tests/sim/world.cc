@@ -111,6 +111,7 @@ dispatch::CredentialConfig World::credential_config(std::uint32_t index, bool qu
     config.proxy_authorization = "Basic c2VjcmV0";
   }
   config.connections_max = draw_.credential_connections;
+  config.connections_min = std::min(draw_.connections_min, draw_.credential_connections);
   config.streams_max = draw_.streams_max;
   config.connect_timeout_ns = 2 * kSec;
   config.handshake_timeout_ns = 2 * kSec;

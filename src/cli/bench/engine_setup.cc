@@ -71,7 +71,7 @@ Result<void> add_credential(const RunSpec& spec, const MockChild& mock, const st
   CredentialOptions credential;
   credential.host = mock.host();
   credential.port = mock.port();
-  credential.connections_max = spec.connections;
+  credential.connections_max = credential.connections_min = spec.connections;
   credential.streams_max = spec.streams;
   credential.span = spec.shards;
   credential.tls_min = credential.tls_max = spec.tls;

@@ -142,6 +142,7 @@ struct Connection {
   std::int64_t token_iat_s = 0;
   std::string authorization;            // the field's value: whatever it prepares goes out with this one
   std::int64_t token_over_mono_ns = 0;  // too old from then on
+  bool token_used = false;              // some request went out with it
   std::int64_t token_turn_mono_ns = 0;  // from when on a newer one may be taken
 
   Ramp ramp;                            // after an outage

@@ -161,6 +161,7 @@ class Shard {
   // False: nothing may be sent on this connection before a provider token comes.
   bool ready_token(std::uint32_t index, base::Handle handle, Connection& connection);
   void take_token(const Credential& credential, Connection& connection);
+  void use_token(Connection& connection);
   // What is being made is not waited for, either.
   static void forget_token(Credential& credential) {
     credential.token_iat_s = credential.token_asked_iat_s = credential.token_retry_mono_ns = 0;

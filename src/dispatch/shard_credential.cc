@@ -240,7 +240,7 @@ bool Shard::ready_token(std::uint32_t index, base::Handle handle, Connection& co
     // A new connection waits for the token that is being made: with an old one it would soon have none it may send.
     const bool first = connection.token_iat_s == 0 && credential.token_asked_iat_s == 0 && !put_off;
     const bool turn = first || (connection.token_iat_s != 0 && credential.token_iat_s != connection.token_iat_s &&
-                                                      now_.mono_ns >= connection.token_turn_mono_ns);
+                              (!connection.token_used || now_.mono_ns >= connection.token_turn_mono_ns));
     if (turn && have && token_age_ns(credential) < kTokenAgeMaxNs) take_token(credential, connection);
   }
   if (connection.token_iat_s == 0) {
@@ -251,7 +251,7 @@ bool Shard::ready_token(std::uint32_t index, base::Handle handle, Connection& co
   // A token on its way wakes us; a clock that goes strange ways may leave none to ask for just now.
   wake_at(index, now_.mono_ns + base::kSecond);
   // Too old, and not yet allowed to change: another connection may begin with the token that is due.
-  if (connection.token_iat_s != 0 && now_.mono_ns < connection.token_turn_mono_ns) {
+  if (connection.token_used && now_.mono_ns < connection.token_turn_mono_ns) {
     mark(Mark::token_stuck);
     retire(handle, connection);
   }
@@ -262,15 +262,20 @@ void Shard::take_token(const Credential& credential, Connection& connection) {
   if (connection.token_iat_s != 0) mark(Mark::token_turned);
   connection.token_iat_s = credential.token_iat_s;
   connection.token_over_mono_ns = now_.mono_ns + kTokenAgeMaxNs - token_age_ns(credential);
-  // Connections turn at different moments within the time that Apple allows: at the worst this one's token is 30
-  // minutes old now, and 52 when it turns.
-  connection.token_turn_mono_ns =
-      now_.mono_ns + kTokenChangeMinNs + kTokenChangeSlackNs +
-      static_cast<std::int64_t>(prng_.below(static_cast<std::uint64_t>(60 * base::kSecond)));
+  connection.token_used = false;  // until then nobody sees a change
   connection.authorization = credential.authorization;
   connection.prepared.clear();
   connection.h2->forget_prepared();  // or each turn would leave a list for each template behind
   ++counters_.token_turns;
+}
+
+// The time between changes begins with the first request that shows the token. Connections turn at different moments within
+// what Apple allows: a token that was 30 minutes old then is 52 when it turns.
+void Shard::use_token(Connection& connection) {
+  if (std::exchange(connection.token_used, true)) return;
+  connection.token_turn_mono_ns =
+      now_.mono_ns + kTokenChangeMinNs + kTokenChangeSlackNs +
+      static_cast<std::int64_t>(prng_.below(static_cast<std::uint64_t>(60 * base::kSecond)));
 }
 
 bool Shard::forget_future_token(const Connection& connection) {

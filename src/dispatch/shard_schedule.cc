@@ -395,6 +395,7 @@ std::uint32_t Shard::write_batch(base::Handle handle, Connection& connection, st
       connection.answer_deadline_mono_ns = now_.mono_ns + connection.config->answer_timeout_ns;
     }
     connection.used_mono_ns = now_.mono_ns;
+    if (connection.token_iat_s != 0) use_token(connection);
     connection.in_flight += static_cast<std::uint32_t>(written);
     counters_.in_flight += written;
     counters_.attempts += written;

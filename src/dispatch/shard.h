@@ -137,7 +137,8 @@ class Shard {
   // schedule() is to look at it.
   bool has_task(std::uint32_t index) const {
     const Credential& credential = credentials_[index];
-    return queue_.waiting(index) != 0 || credential.opening || credential.renewing || credential.letting_go;
+    const bool opening = credential.opening && !credential.connections.empty();
+    return queue_.waiting(index) != 0 || opening || credential.renewing || credential.letting_go;
   }
   void advance_queue();
   void report_statuses();

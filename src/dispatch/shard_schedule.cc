@@ -88,12 +88,13 @@ void Shard::serve(base::Handle handle, std::uint32_t index, Credential& credenti
   }
   if (connection.h2->next_stream_id() >= kStreamIdRotate) return retire(handle, connection);
   if (current || credential.renewing) ++strength.usable;
-  if (connection.confirming) ++strength.unsure;
+  const bool unsure = connection.confirming || connection.probing;  // it may yet turn out to be good
+  if (unsure) ++strength.unsure;
   if (held || !queue_.has_ready(index)) return;
   if (now_.mono_ns < connection.blocked_until_mono_ns) return watch(handle, connection);
   if (!ready_token(index, handle, connection)) return;
   if (probe(handle, connection)) {
-    ++strength.unsure;  // it may yet turn out to be good
+    strength.unsure += unsure ? 0 : 1;
     return;
   }
   while (connection.unsent_bytes() + connection.plain_out.size() < options_.wire_high_water_bytes) {

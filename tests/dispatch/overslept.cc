@@ -48,7 +48,7 @@ std::string Shard::overslept(std::int64_t deadline_mono_ns) const {
       if (connection.state >= ConnectionState::resolving && connection.state <= ConnectionState::settling) dialling += current ? 1 : 0;
       if (connection.state != ConnectionState::ready) continue;
       usable += current || credential.renewing ? 1 : 0;
-      unsure += connection.confirming ? 1 : 0;
+      unsure += connection.confirming || connection.probing ? 1 : 0;
       if (held || !ready || now_.mono_ns < connection.blocked_until_mono_ns) continue;
       if (credential.config->provider_tokens && (connection.token_iat_s == 0 || now_.mono_ns >= connection.token_over_mono_ns)) {
         // Waits for a token: it is being made, or the line's turn comes with the next step, or it is looked for every second.
@@ -60,7 +60,7 @@ std::string Shard::overslept(std::int64_t deadline_mono_ns) const {
       }
       const std::int64_t probe_after = connection.config->probe_after_ns;
       const bool quiet = probe_after != 0 && connection.in_flight == 0 && now_.mono_ns - connection.quiet_since_mono_ns >= probe_after;
-      unsure += connection.probing || quiet ? 1 : 0;
+      unsure += quiet && !connection.probing ? 1 : 0;
       if (connection.probing || connection.window_shut || room_of(connection, credential) == 0) continue;
       if (connection.unsent_bytes() + connection.plain_out.size() >= options_.wire_high_water_bytes) continue;
       // Of two rates that it waits for, one wakes it.

@@ -85,7 +85,7 @@ struct EngineOptions {
   // Groups that may be added. Default 4,096; 1 to 1 million.
   unsigned groups_max = 4096;
 
-  // Places per shard in the filter of tokens that APNs called unregistered (24 bytes each, taken as they fill). When all are
+  // Places per shard in the filter of tokens that APNs called unregistered (26 bytes each at most, taken as they fill). When all are
   // taken, an old one makes room. Default 1 million; 0 (no filter) to 64 million.
   std::uint32_t dead_tokens_max = 1'000'000;
 

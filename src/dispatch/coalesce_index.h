@@ -12,16 +12,9 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/prefetch.h"
 
 namespace tocsin::dispatch {
-
-struct CoalesceKey {
-  std::uint32_t topic = 0;
-  bool by_collapse = false;
-  base::ByteView token;
-  base::ByteView collapse_id;  // empty unless by_collapse
-  std::uint64_t hash = 0;
-};
 
 class CoalesceIndex {
  public:
@@ -41,7 +34,7 @@ class CoalesceIndex {
 
   // Asks for the memory where that key is looked for.
   void expect(std::uint64_t hash) const {
-    if (size_ != 0) __builtin_prefetch(&entries_[home(static_cast<std::uint32_t>(hash))]);
+    if (size_ != 0) base::prefetch(&entries_[home(static_cast<std::uint32_t>(hash))]);
   }
 
   // Another slot stands for a key that is there as `old`.

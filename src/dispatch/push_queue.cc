@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "base/assertion.h"
+#include "base/prefetch.h"
 #include "base/prng.h"
-#include "dispatch/token_table.h"
 
 namespace tocsin::dispatch {
 namespace {
@@ -211,33 +211,24 @@ void Queue::watch_deadline(std::uint32_t slot) {
   if (records_[slot].deadline != kTickNone) wheel_.link(slot, records_[slot].deadline);
 }
 
-CoalesceKey Queue::key_of(const PushRecord& record, std::uint32_t topic, bool by_collapse) const {
-  CoalesceKey key;
-  key.topic = topic;
-  key.by_collapse = by_collapse;
-  key.token = record.token();
-  if (key.by_collapse) key.collapse_id = record.collapse_id();
-  key.hash = token_fingerprint(seed_, key.topic, key.token);
-  if (!key.collapse_id.empty()) key.hash ^= token_fingerprint(~seed_, key.topic, key.collapse_id);
-  return key;
-}
-
-void Queue::enter_chain(std::uint32_t slot) {
-  const CoalesceKey key = key_of(slot);
-  const std::uint32_t newest = index_.find(key.hash, [&](std::uint32_t other) {
+void Queue::enter_chain(std::uint32_t slot, std::uint64_t print) {
+  const PushRecord& mine = records_[slot];
+  const std::uint32_t topic = flows_[places_[slot].flow].topic;
+  const std::uint64_t hash = hash_of(mine, topic, mine.by_collapse, print != 0 ? print : print_of(mine, topic));
+  const std::uint32_t newest = index_.find(hash, [&](std::uint32_t other) {
     const PushRecord& record = records_[other];
-    if (record.by_collapse != key.by_collapse || flows_[places_[other].flow].topic != key.topic) return false;
-    if (record.credential != records_[slot].credential) return false;
+    if (record.by_collapse != mine.by_collapse || flows_[places_[other].flow].topic != topic) return false;
+    if (record.credential != mine.credential) return false;
     const auto same = [](base::ByteView a, base::ByteView b) {
       return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin());
     };
-    return same(record.token(), key.token) && (!key.by_collapse || same(record.collapse_id(), key.collapse_id));
+    return same(record.token(), mine.token()) && (!mine.by_collapse || same(record.collapse_id(), mine.collapse_id()));
   });
   if (newest == kNone) {
-    index_.add(key.hash, slot);
+    index_.add(hash, slot);
     return;
   }
-  index_.replace(key.hash, newest, slot);
+  index_.replace(hash, newest, slot);
   places_[slot].older = newest;
   places_[newest].newer = slot;
 }
@@ -260,7 +251,7 @@ void Queue::supersede_older(std::uint32_t slot, std::vector<Superseded>& superse
 }
 
 std::uint32_t Queue::insert(const PushRecord& record, std::uint32_t topic, bool coalesce, bool by_collapse_id,
-                            std::vector<Superseded>& superseded) {
+                            std::vector<Superseded>& superseded, std::uint64_t print) {
   const std::uint32_t slot = acquire();
   PushRecord& mine = records_[slot] = record;
   mine.keyed = coalesce;
@@ -270,7 +261,7 @@ std::uint32_t Queue::insert(const PushRecord& record, std::uint32_t topic, bool 
   at.flow = flow_of(record, topic);
   std::uint32_t place = kNone;
   if (coalesce) {
-    enter_chain(slot);
+    enter_chain(slot, print);
     // The place in line of one that stands in the same line; of several, of the oldest.
     for (std::uint32_t older = at.older; older != kNone; older = places_[older].older) {
       const bool in_line = state(older) == PushState::queued && places_[older].flow == at.flow;
@@ -308,8 +299,8 @@ std::uint32_t Queue::pop(std::uint32_t credential) {
   const std::uint32_t slot = flow.head;
   if (const std::uint32_t next = places_[slot].next; next != kNone) {
     // Records of a long queue are cold, and the next one's place is known already.
-    __builtin_prefetch(&records_[next]);
-    __builtin_prefetch(reinterpret_cast<const std::byte*>(&records_[next]) + sizeof(PushRecord) - 1);
+    base::prefetch(&records_[next]);
+    base::prefetch(reinterpret_cast<const std::byte*>(&records_[next]) + sizeof(PushRecord) - 1);
   }
   lane.rings[chosen] = flow.ring_next;
   unlink(slot);
@@ -385,9 +376,9 @@ void Queue::leave_chain(std::uint32_t slot) {
   if (place.newer != kNone) {
     places_[place.newer].older = place.older;
   } else if (place.older != kNone) {
-    index_.replace(key_of(slot).hash, slot, place.older);
+    index_.replace(hash_of(slot), slot, place.older);
   } else {
-    index_.erase(key_of(slot).hash, slot);
+    index_.erase(hash_of(slot), slot);
   }
   if (place.older != kNone) places_[place.older].newer = place.newer;
 }

@@ -26,10 +26,12 @@
 #include <utility>
 #include <vector>
 
+#include "base/prefetch.h"
 #include "dispatch/coalesce_index.h"
 #include "dispatch/pool.h"
 #include "dispatch/record.h"
 #include "dispatch/timer_wheel.h"
+#include "dispatch/token_table.h"
 
 namespace tocsin::dispatch {
 
@@ -40,6 +42,7 @@ class Queue {
   // What is known of a push's attempts. It is made when the shard first asks for it, so that those that only wait have none.
   struct Meta {
     std::int64_t sent_mono_ns = 0;    // last attempt
+    std::uint64_t print = 0;          // of its token, once it was popped; 0: not known
     std::uint64_t superseded_by = 0;
     std::uint16_t attempts = 0;
     std::uint16_t last_status = 0;    // of an answer that asked for another try
@@ -51,7 +54,7 @@ class Queue {
     bool owes : 1 = false;            // a retry that the budget has not let go yet
     bool outdone : 1 = false;         // in flight, and a newer one of its key was accepted: superseded_by
   };
-  static_assert(sizeof(Meta) == 24);
+  static_assert(sizeof(Meta) == 32);
 
   struct Superseded {
     std::uint32_t slot = 0;
@@ -74,17 +77,24 @@ class Queue {
   }
   // Asks for the memory of a push that is looked at soon: answers come in another order than pushes lie.
   void expect(std::uint32_t slot) const {
-    __builtin_prefetch(&metas_[slot]);
-    __builtin_prefetch(&places_[slot]);
-    __builtin_prefetch(&records_[slot]);
-    __builtin_prefetch(reinterpret_cast<const std::byte*>(&records_[slot]) + sizeof(PushRecord) - 1);
+    base::prefetch(&metas_[slot]);
+    base::prefetch(&places_[slot]);
+    base::prefetch(&records_[slot]);
+    base::prefetch(reinterpret_cast<const std::byte*>(&records_[slot]) + sizeof(PushRecord) - 1);
   }
-  // The same for its key's place in the index: of one that is in the queue, or of one that comes.
+  // The same for its key's place in the index: of one that is in the queue, or of one that comes; of that, the fingerprint of
+  // its token, for insert().
   void expect_key(std::uint32_t slot) const {
-    if (records_[slot].keyed) index_.expect(key_of(slot).hash);
+    if (records_[slot].keyed) index_.expect(hash_of(slot));
   }
-  void expect_key(const PushRecord& record, std::uint32_t topic, bool by_collapse_id) const {
-    index_.expect(key_of(record, topic, by_collapse_id).hash);
+  std::uint64_t expect_key(const PushRecord& record, std::uint32_t topic, bool by_collapse_id) const {
+    const std::uint64_t print = print_of(record, topic);
+    index_.expect(hash_of(record, topic, by_collapse_id, print));
+    return print;
+  }
+  // Of a push's token and topic, under the queue's seed.
+  std::uint64_t print_of(const PushRecord& record, std::uint32_t topic) const {
+    return token_fingerprint(seed_, topic, record.token());
   }
 
   void add_credential() { lanes_.emplace_back(); }
@@ -92,9 +102,9 @@ class Queue {
   void forget_credential(std::uint32_t credential);
   void add_group(bool paced) { groups_.emplace_back().paced = paced; }
 
-  // Takes a push in; there is room (asserted). Equal numbers, equal topics.
+  // Takes a push in; there is room (asserted). Equal numbers, equal topics. print: print_of(), if that is known already.
   std::uint32_t insert(const PushRecord& record, std::uint32_t topic, bool coalesce, bool by_collapse_id,
-                       std::vector<Superseded>& superseded);
+                       std::vector<Superseded>& superseded, std::uint64_t print = 0);
 
   // The push of this credential that goes next, now in_flight; kNone if none may.
   std::uint32_t pop(std::uint32_t credential);
@@ -224,13 +234,20 @@ class Queue {
     return state(slot) == PushState::queued || state(slot) == PushState::delayed;
   }
   // Puts `slot` at the head of its key's chain.
-  void enter_chain(std::uint32_t slot);
+  void enter_chain(std::uint32_t slot, std::uint64_t print);
   // Whether `newer` may stand for `older`, which waits.
   bool stands_for(std::uint32_t newer, std::uint32_t older) const;
   void supersede_older(std::uint32_t slot, std::vector<Superseded>& superseded);
-  CoalesceKey key_of(const PushRecord& record, std::uint32_t topic, bool by_collapse) const;
-  CoalesceKey key_of(std::uint32_t slot) const {
-    return key_of(records_[slot], flows_[places_[slot].flow].topic, records_[slot].by_collapse);
+  // The hash of its key.
+  std::uint64_t hash_of(const PushRecord& record, std::uint32_t topic, bool by_collapse, std::uint64_t print) const {
+    if (!by_collapse || record.collapse_bytes == 0) return print;
+    return print ^ token_fingerprint(~seed_, topic, record.collapse_id());
+  }
+  std::uint64_t hash_of(std::uint32_t slot) const {
+    const PushRecord& record = records_[slot];
+    const std::uint32_t topic = flows_[places_[slot].flow].topic;
+    const std::uint64_t known = record.tried ? metas_[slot].print : 0;
+    return hash_of(record, topic, record.by_collapse, known != 0 ? known : print_of(record, topic));
   }
   void leave_chain(std::uint32_t slot);
 

@@ -12,7 +12,7 @@ Shard::Shard(const ShardOptions& options)
     : options_(options),
       prng_(options.seed),
       queue_(options.pushes_max, base::mix64(options.seed)),
-      dead_tokens_(options.dead_tokens_max, base::mix64(options.seed + 1)),
+      dead_tokens_(options.dead_tokens_max, base::mix64(options.seed)),  // the queue's fingerprints serve both
       token_holds_(base::mix64(options.seed + 2)),
       connections_(options.connections_max) {
   engine_allowance_.paced = options.paced;
@@ -207,18 +207,21 @@ void Shard::apply_control(const Event& event) {
   }
 }
 
-// Asks for the memory that taking it will look at.
-void Shard::expect(const PushRecord& push) const {
+// Asks for the memory that taking it will look at. Its token's fingerprint, if that was needed.
+std::uint64_t Shard::expect(const PushRecord& push) const {
   const TemplateOptions& options = templates_[push.template_index]->options;
-  if (!options.coalesce) return;
-  queue_.expect_key(push, template_topics_[push.template_index], options.push_type != PushType::mdm);
+  if (!options.coalesce) return 0;
+  return queue_.expect_key(push, template_topics_[push.template_index], options.push_type != PushType::mdm);
 }
 
 void Shard::take(std::span<const PushRecord> pushes) {
   constexpr std::size_t kAhead = 8;
+  std::uint64_t prints[kAhead] = {};
+  for (std::size_t i = 0; i < std::min(kAhead, pushes.size()); ++i) prints[i] = expect(pushes[i]);
   for (std::size_t i = 0; i < pushes.size(); ++i) {
     const PushRecord& push = pushes[i];
-    if (i + kAhead < pushes.size()) expect(pushes[i + kAhead]);
+    const std::uint64_t print = prints[i % kAhead];
+    if (i + kAhead < pushes.size()) prints[i % kAhead] = expect(pushes[i + kAhead]);
     TOCSIN_ASSERT(push.credential < credentials_.size() && push.template_index < templates_.size() &&
                   push.group <= groups_.size());
     const TemplateOptions& options = templates_[push.template_index]->options;
@@ -228,7 +231,7 @@ void Shard::take(std::span<const PushRecord> pushes) {
     // An MDM wake-up is one wake-up whatever else it carries; others are told apart by their collapse id.
     const std::uint32_t slot = queue_.insert(push, template_topics_[push.template_index],
                                              options.coalesce && !cancelled, options.push_type != PushType::mdm,
-                                             superseded_);
+                                             superseded_, print);
     if (cancelled) {
       queue_.hold(slot);
       mark(Mark::cancelled_group);

@@ -132,7 +132,7 @@ class Shard {
   // --- shard.cc: the step, pushes in, what is due
   void apply_control(const Event& event);
   void take(std::span<const PushRecord> pushes);
-  void expect(const PushRecord& push) const;
+  std::uint64_t expect(const PushRecord& push) const;
   void first_waits(Credential& credential);
   // schedule() is to look at it.
   bool has_task(std::uint32_t index) const {

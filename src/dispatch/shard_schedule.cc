@@ -310,10 +310,14 @@ void Shard::pop_batch(std::uint32_t index, std::uint32_t most) {
     if (slot == Queue::kNone) break;
     popped_.push_back({slot, 0});
   }
-  if (dead_tokens_.empty()) return;
+  const bool any_dead = !dead_tokens_.empty();
   for (Popped& each : popped_) {
     const PushRecord& record = queue_.record(each.slot);
-    each.print = dead_tokens_.print_of(template_topics_[record.template_index], record.token());
+    if (!any_dead && !record.keyed) continue;
+    Queue::Meta& meta = queue_.meta(each.slot);
+    if (meta.print == 0) meta.print = queue_.print_of(record, template_topics_[record.template_index]);
+    if (!any_dead) continue;
+    each.print = meta.print;
     dead_tokens_.expect(each.print);
   }
 }

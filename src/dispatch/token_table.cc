@@ -2,8 +2,6 @@
 #include "dispatch/token_table.h"
 
 #include <algorithm>
-#include <bit>
-#include <cstring>
 
 namespace tocsin::dispatch {
 namespace {
@@ -14,39 +12,6 @@ constexpr Tick kHoldMostTicks = 300 * kSecondTicks;
 constexpr Tick kRememberTicks = 600 * kSecondTicks;
 
 }  // namespace
-
-namespace {
-
-__extension__ using Wide = unsigned __int128;
-
-std::uint64_t fold(std::uint64_t a, std::uint64_t b) {
-  const Wide product = static_cast<Wide>(a) * b;
-  return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
-}
-
-std::uint64_t word_at(const std::byte* at) {
-  std::uint64_t word = 0;
-  std::memcpy(&word, at, sizeof(word));
-  return word;
-}
-
-}  // namespace
-
-// Sixteen bytes a multiplication. Both factors are hidden under the seed, so that nobody can make one of them 0.
-std::uint64_t token_fingerprint(std::uint64_t seed, std::uint32_t topic, base::ByteView token) {
-  const std::uint64_t other = std::rotl(seed, 29) ^ 0x9e3779b97f4a7c15ull;
-  std::uint64_t print = fold((std::uint64_t{topic} << 32 | token.size()) ^ seed, other);
-  const std::byte* at = token.data();
-  std::size_t left = token.size();
-  for (; left >= 16; left -= 16, at += 16) print = fold(word_at(at) ^ print, word_at(at + 8) ^ other);
-  if (left != 0) {
-    std::uint64_t words[2] = {};
-    std::memcpy(words, at, left);
-    print = fold(words[0] ^ print, words[1] ^ other);
-  }
-  print = fold(print ^ seed, 0xbf58476d1ce4e5b9ull);
-  return print != 0 ? print : 1;
-}
 
 const DeadTokens::Entry* DeadTokens::find_entry(std::uint64_t print) const {
   if (size_ == 0) return nullptr;
@@ -60,11 +25,6 @@ const DeadTokens::Entry* DeadTokens::find_entry(std::uint64_t print) const {
   return nullptr;
 }
 
-std::int64_t DeadTokens::find(std::uint64_t print) const {
-  const Entry* entry = find_entry(print);
-  return entry != nullptr ? entry->ms : 0;
-}
-
 void DeadTokens::add(std::uint32_t topic, base::ByteView token, std::int64_t unregistered_unix_ms) {
   if (places_ == 0) return;
   const std::uint64_t print = token_fingerprint(seed_, topic, token);
@@ -75,6 +35,24 @@ void DeadTokens::add(std::uint32_t topic, base::ByteView token, std::int64_t unr
   // Three quarters full at most.
   if (size_ < places_ && 4 * (std::size_t{size_} + 1) > 3 * kBucket * buckets_.size()) grow();
   insert({print, unregistered_unix_ms});
+  renew_filter();
+}
+
+void DeadTokens::renew_filter() {
+  constexpr std::size_t kBucketsAnAdd = 16;
+  if (next_.empty()) {
+    if (stale_ <= size_ / 4) return;
+    next_.assign(filter_.size(), 0);
+    swept_ = stale_ = 0;
+  }
+  for (const std::size_t until = std::min(swept_ + kBucketsAnAdd, buckets_.size()); swept_ < until; ++swept_) {
+    for (const Entry& entry : buckets_[swept_].entries) {
+      if (entry.print != 0) put(next_, entry.print);
+    }
+  }
+  if (swept_ < buckets_.size()) return;
+  filter_.swap(next_);
+  next_ = Filter();
 }
 
 DeadTokens::Entry* DeadTokens::free_place(Bucket& bucket, std::size_t& free) {
@@ -101,6 +79,8 @@ DeadTokens::Entry* DeadTokens::make_place(std::uint64_t print) {
         std::size_t unused = 0;
         Entry* const other = free_place(buckets_[bucket_of(static_cast<std::uint32_t>(half))], unused);
         if (other == nullptr) continue;
+        // It may go from where the next filter has not looked yet to where it has.
+        if (!next_.empty()) put(next_, each.print);
         *other = std::exchange(each, Entry{});
         return &each;
       }
@@ -113,6 +93,8 @@ void DeadTokens::insert(Entry entry) {
   if (Entry* const place = size_ < places_ ? make_place(entry.print) : nullptr) {
     *place = entry;
     ++size_;
+    put(filter_, entry.print);
+    if (!next_.empty()) put(next_, entry.print);
     return;
   }
   // No room: what was called dead longest ago is likeliest to have been dropped by its owner, too. Where nothing stands
@@ -123,14 +105,20 @@ void DeadTokens::insert(Entry entry) {
       if (each.print != 0 && (oldest == nullptr || each.ms < oldest->ms)) oldest = &each;
     }
   }
-  if (oldest != nullptr && oldest->ms <= entry.ms) *oldest = entry;
+  if (oldest == nullptr || oldest->ms > entry.ms) return;
+  *oldest = entry;
+  ++stale_;
+  put(filter_, entry.print);
+  if (!next_.empty()) put(next_, entry.print);
 }
 
 void DeadTokens::grow() {
   const std::size_t full = (std::size_t{places_} * 4 / 3 + kBucket) / kBucket;
   std::vector<Bucket> old(std::min(std::max<std::size_t>(2 * buckets_.size(), 64), full));
   old.swap(buckets_);
-  size_ = 0;
+  filter_.assign(buckets_.size(), 0);
+  next_ = Filter();
+  size_ = stale_ = 0;
   for (const Bucket& bucket : old) {
     for (const Entry& entry : bucket.entries) {
       if (entry.print != 0) insert(entry);
@@ -142,6 +130,7 @@ void DeadTokens::remove(std::uint32_t topic, base::ByteView token) {
   if (Entry* entry = find_entry(token_fingerprint(seed_, topic, token))) {
     *entry = Entry{};
     --size_;
+    ++stale_;
   }
 }
 

@@ -81,6 +81,7 @@ bool Shard::shed_idle() {
     used = connection.used_mono_ns;
   });
   if (!oldest) return false;
+  credentials_[connections_[oldest].credential].opening = false;  // it would take the place again
   retire(oldest, connections_[oldest]);
   return true;
 }
@@ -115,6 +116,7 @@ void Shard::give_up_place(std::uint32_t of) {
   mark(Mark::place_given_up);
   given_up_ = chosen;
   given_up_mono_ns_ = now_.mono_ns;
+  credentials_[connections_[chosen].credential].opening = false;
   retire(chosen, connections_[chosen]);
 }
 

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The bench's judgement without a bench: conditions, sweeps, void results, the text of a distribution.
+#include <algorithm>
 #include <cmath>
+#include <map>
 #include <sstream>
 #include <stdexcept>
+#include <string>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -299,6 +302,53 @@ TEST(BenchReport, IsOnePageThatFetchesNothing) {
   // A document with little in it is drawn as far as it goes.
   const nlohmann::ordered_json bare{{"environment", nlohmann::ordered_json::object()}, {"profiles", {{{"profile", "validate"}}}}};
   EXPECT_NE(report_html(bare, nullptr).find("<h2>validate</h2>"), std::string::npos);
+}
+
+// `--NAME:#rgb` or `#rrggbb` of a piece of a style sheet, as what WCAG 2 calls relative luminance.
+std::map<std::string, double> palette_of(const std::string& css) {
+  std::map<std::string, double> out;
+  for (std::size_t at = css.find("--"); at != std::string::npos; at = css.find("--", at + 2)) {
+    const std::size_t colon = css.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789", at + 2);
+    if (colon == std::string::npos || css.compare(colon, 2, ":#") != 0) continue;  // a use, not a definition
+    std::string digits = css.substr(colon + 2, css.find_first_of(";}", colon) - colon - 2);
+    if (digits.size() == 3) digits = {digits[0], digits[0], digits[1], digits[1], digits[2], digits[2]};
+    constexpr double kWeights[] = {0.2126, 0.7152, 0.0722};
+    double luminance = 0;
+    for (std::size_t i = 0; i < 3; ++i) {
+      const double part = std::stoi(digits.substr(2 * i, 2), nullptr, 16) / 255.0;
+      luminance += kWeights[i] * (part <= 0.04045 ? part / 12.92 : std::pow((part + 0.055) / 1.055, 2.4));
+    }
+    out[css.substr(at + 2, colon - at - 2)] = luminance;
+  }
+  return out;
+}
+
+TEST(BenchReport, BothPalettesDefineEveryColourAndAreReadable) {
+  const std::string page = report_html(document_of({1000, 1010, 990}, "one"), nullptr);
+  const std::size_t dark_at = page.find("@media (prefers-color-scheme:dark)");
+  const std::size_t dark_end = page.find("}}", dark_at);
+  ASSERT_NE(dark_end, std::string::npos);
+  const auto light = palette_of(page.substr(0, dark_at)), dark = palette_of(page.substr(dark_at, dark_end - dark_at + 1));
+  std::size_t uses = 0;
+  for (std::size_t at = page.find("var(--"); at != std::string::npos; at = page.find("var(--", at + 1), ++uses) {
+    const std::string name = page.substr(at + 6, page.find(')', at) - at - 6);
+    EXPECT_TRUE(light.contains(name) && dark.contains(name)) << name;
+  }
+  EXPECT_GT(uses, 30u);
+  // WCAG 2, level AA: 4.5 for text, 3 for what is drawn.
+  const auto readable = [](const std::map<std::string, double>& palette, const std::string& front, const std::string& back, double least) {
+    const auto [low, high] = std::minmax(palette.at(front), palette.at(back));
+    EXPECT_GE((high + 0.05) / (low + 0.05), least) << front << " on " << back;
+  };
+  for (const auto& palette : {light, dark}) {
+    for (const char* back : {"page", "card"}) {
+      readable(palette, "ink", back, 4.5);
+      readable(palette, "soft", back, 4.5);
+    }
+    readable(palette, "bad", "badback", 4.5);
+    for (char colour = '0'; colour < '8'; ++colour) readable(palette, std::string("c") + colour, "card", 3);
+  }
+  EXPECT_GT(light.at("page"), dark.at("page"));
 }
 
 TEST(BenchChart, LeavesOutWhatCannotBeDrawn) {

@@ -141,7 +141,8 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::size_t small = 1 + choices.byte();
   const std::uint64_t from = 1 + choices.byte() % 8u;
   const MemoryFile file(choices.rest());
-  if (tocsin::cli::Format::FUZZ_FORMAT == tocsin::cli::Format::ndjson) compare_short_cut(file.path());
+  const tocsin::cli::Format format = tocsin::cli::Format::FUZZ_FORMAT;
+  if (format == tocsin::cli::Format::ndjson) compare_short_cut(file.path());
 
   const All whole = read(file.path(), 256 * 1024, 1);
   const All cut = read(file.path(), small, 1);

@@ -53,13 +53,20 @@ std::string resolve_reference(const fs::path& git, const fs::path& common, const
   return "";
 }
 
-constexpr const char* kSanitizer =
-#if defined(__SANITIZE_ADDRESS__)
-    "address";
+// gcc has macros for it, clang has features.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define TOCSIN_SANITIZER "address"
+#elif __has_feature(thread_sanitizer)
+#define TOCSIN_SANITIZER "thread"
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define TOCSIN_SANITIZER "address"
 #elif defined(__SANITIZE_THREAD__)
-    "thread";
-#else
-    "";
+#define TOCSIN_SANITIZER "thread"
+#endif
+#ifndef TOCSIN_SANITIZER
+#define TOCSIN_SANITIZER ""
 #endif
 
 constexpr bool kOptimized =
@@ -108,7 +115,7 @@ nlohmann::ordered_json environment() {
       {"commit", commit_of_this_build()},
       {"compiler", __VERSION__},
       {"optimized", kOptimized},
-      {"sanitizer", kSanitizer},
+      {"sanitizer", TOCSIN_SANITIZER},
       {"kernel", std::string(name.sysname) + " " + name.release},
       {"machine", name.machine},
       {"cpu", field_of("/proc/cpuinfo", "model name")},

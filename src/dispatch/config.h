@@ -70,6 +70,7 @@ struct TemplateConfig {
 struct ShardOptions {
   std::uint32_t pushes_max = 65'536;      // waiting and in flight
   std::uint32_t connections_max = 1024;
+  unsigned dials_max = 8;                 // that one credential starts at once; the budget of all is the process's. At least 1
   std::uint32_t credentials_max = 4096;
   std::uint32_t templates_max = 65'536;
   std::uint32_t groups_max = 4096;

@@ -105,6 +105,7 @@ struct Action {
   // resolve: since when its credential, without any connection, wants one; kNever: it has one. Places go to the first kind
   // before the second, and to those that wait longest.
   std::int64_t waiting_since_mono_ns = base::kNever;
+  bool needed = true;  // resolve: for pushes, so that others are asked for an idle place if there is none
   base::Address address;
 };
 

@@ -240,7 +240,7 @@ void Shard::take(std::span<const PushRecord> pushes) {
       continue;
     }
     Credential& credential = credentials_[push.credential];
-    if (!credential.removed && credential.connections.size() < credential.config->connections_min) credential.opening = true;
+    if (!credential.removed && credential.config->connections_min > 1) credential.opening = true;  // want_connection() judges
     activate(push.credential);
   }
   end_superseded();

@@ -209,6 +209,7 @@ class Shard {
   void on_dial_failed(base::Handle handle, Connection& connection, std::string_view text);
   void on_dial_deferred(base::Handle handle, Connection& connection, bool connections);
   void count_failure(Credential& credential, Connection& connection, tls::Cause cause, std::string text);
+  bool served(const Connection& connection) const;
   void endpoint_answers(std::uint32_t reach);
   void settle_dial(base::Handle handle, Connection& connection);
   // The next dial after a short random wait; a longer one where connections come and go.
@@ -219,7 +220,12 @@ class Shard {
   void leave_line(std::uint32_t index);
   bool place_for(std::uint32_t index);
   void make_room(std::uint32_t index);
-  bool shed_idle();
+  bool shed_idle(std::uint32_t asker = kNone);
+  // Its dial is for pushes, and not only for its minimum: worth somebody else's idle connection.
+  bool needs_room(std::uint32_t index) const {
+    const Credential& credential = credentials_[index];
+    return credential.renewing || (queue_.has_ready(index) && !credential.paused && !credential.alarmed);
+  }
   void give_up_place(std::uint32_t of);
 
   // --- shard_connection.cc: a connection's life from TLS on

@@ -240,7 +240,7 @@ void Shard::on_goaway(base::Handle handle, Connection& connection, const h2::Eve
   // Without an error too, if no answer can come: a server that sends every new connection away must not be
   // dialled without end.
   const bool sent_away = event.error_code != 0 || connection.in_flight == 0 || event.last_stream_id == 0;
-  if (!connection.proven && sent_away && !std::exchange(connection.goaway_counted, true)) {
+  if (!served(connection) && sent_away && !std::exchange(connection.goaway_counted, true)) {
     count_failure(credential, connection, tls::Cause::none, std::move(text));
   } else {
     soon(credential, connection);  // a GOAWAY may come to every connection at once
@@ -260,7 +260,7 @@ void Shard::lose(base::Handle handle, Connection& connection, tls::Cause cause, 
   const bool expected = connection.state == ConnectionState::draining && connection.in_flight == 0;
   sweep(connection, Reason::connection_lost, text);
   if (!stopping_ && !expected) {
-    if (connection.proven && cause != tls::Cause::own_certificate_refused) {
+    if (served(connection) && cause != tls::Cause::own_certificate_refused) {
       log(LogLevel::warning, "connection_lost", text);
       credential.last_error = std::move(text);
       soon(credential, connection);

@@ -45,7 +45,7 @@ void Shard::start_dial(std::uint32_t credential_index, bool first) {
   const base::Handle handle = place_for(credential_index) ? connections_.acquire() : base::Handle{};
   if (!handle) {
     credential.opening = false;  // with the next push again: nobody asks without end for what nobody needs now
-    make_room(credential_index);
+    if (needs_room(credential_index)) make_room(credential_index);
     credential.next_dial_mono_ns = now_.mono_ns + 10 * base::kMillisecond;
     wake_at(credential_index, credential.next_dial_mono_ns);
     return;
@@ -74,6 +74,7 @@ void Shard::start_dial(std::uint32_t credential_index, bool first) {
   resolve.name = config.proxy_host.empty() ? config.host : config.proxy_host;
   resolve.port = config.proxy_host.empty() ? connection.port : config.proxy_port;
   resolve.waiting_since_mono_ns = credential.placeless_since_mono_ns;
+  resolve.needed = needs_room(credential_index);
   connection.config = credential.config;  // `name` lives as long
 }
 
@@ -145,10 +146,12 @@ void Shard::on_dial_deferred(base::Handle handle, Connection& connection, bool c
   if (connection.state != ConnectionState::resolving) return;
   // Not a failure: the budget is the process's.
   if (connections) {
-    make_room(connection.credential);
-    credentials_[connection.credential].opening = false;
+    Credential& credential = credentials_[connection.credential];
+    credential.opening = false;
+    // Of several that were refused together, one makes room.
+    if (now_.mono_ns >= credential.next_dial_mono_ns && needs_room(connection.credential)) make_room(connection.credential);
     // A few milliseconds of jitter keep shards from asking in step.
-    credentials_[connection.credential].next_dial_mono_ns =
+    credential.next_dial_mono_ns =
         now_.mono_ns + 5 * base::kMillisecond +
         static_cast<std::int64_t>(prng_.below(static_cast<std::uint64_t>(20 * base::kMillisecond)));
   } else {
@@ -169,6 +172,13 @@ void Shard::soon(Credential& credential, const Connection& gone) {
   for (unsigned i = kShortLivesFree; i < credential.short_lives && bound < most; ++i) bound = std::min(2 * bound, most);
   const std::int64_t wait = static_cast<std::int64_t>(prng_.below(static_cast<std::uint64_t>(bound)));
   credential.next_dial_mono_ns = std::max(credential.next_dial_mono_ns, now_.mono_ns + wait);
+}
+
+// It was proven, or was there for nothing for so long that its end says nothing of the next one.
+bool Shard::served(const Connection& connection) const {
+  if (connection.proven) return true;
+  return connection.ready_mono_ns != base::kNever && connection.h2 != nullptr && connection.h2->next_stream_id() == 1 &&
+         connection.takes_nothing_mono_ns == base::kNever && now_.mono_ns - connection.ready_mono_ns >= kShortLifeNs;
 }
 
 void Shard::count_failure(Credential& credential, Connection& connection, tls::Cause cause, std::string text) {
@@ -199,9 +209,13 @@ void Shard::count_failure(Credential& credential, Connection& connection, tls::C
     mark_changed(credential);
     return;
   }
-  credential.failures = std::min(credential.failures + 1, 30u);
-  credential.same_cause = cause == credential.last_cause ? credential.same_cause + 1 : 1;
-  credential.last_cause = cause;
+  // What was under way together fails together, and is one failure.
+  const bool together = credential.failures != 0 && now_.mono_ns < credential.next_dial_mono_ns;
+  if (!together) {
+    credential.failures = std::min(credential.failures + 1, 30u);
+    credential.same_cause = cause == credential.last_cause ? credential.same_cause + 1 : 1;
+    credential.last_cause = cause;
+  }
   bool other_open = false;
   for (const base::Handle handle : credential.connections) {
     const Connection* other = connections_.find(handle);
@@ -229,7 +243,9 @@ void Shard::count_failure(Credential& credential, Connection& connection, tls::C
   std::int64_t bound = config.backoff_min_ns;
   for (unsigned i = 1; i < credential.failures && bound < config.backoff_max_ns; ++i) bound *= 2;
   bound = std::clamp<std::int64_t>(bound, 1, std::max<std::int64_t>(config.backoff_max_ns, 1));
-  credential.next_dial_mono_ns = now_.mono_ns + 1 + static_cast<std::int64_t>(prng_.below(static_cast<std::uint64_t>(bound)));
+  if (!together) {
+    credential.next_dial_mono_ns = now_.mono_ns + 1 + static_cast<std::int64_t>(prng_.below(static_cast<std::uint64_t>(bound)));
+  }
   log(LogLevel::warning, "dial_failed", config.name + ": " + text);
   credential.last_error = std::move(text);
   mark_changed(credential);

@@ -60,7 +60,7 @@ void Shard::make_room(std::uint32_t index) {
   const Credential& credential = credentials_[index];
   if (credential.renewing) {
     retire_older(index);
-  } else if (shed_idle()) {
+  } else if (shed_idle(index)) {
     mark(Mark::shed);
   } else if (credential.placeless_since_mono_ns != base::kNever &&
              now_.mono_ns - credential.placeless_since_mono_ns >= kPlaceWaitNs) {
@@ -69,11 +69,12 @@ void Shard::make_room(std::uint32_t index) {
 }
 
 // The connection that is idle longest makes room for another credential's.
-bool Shard::shed_idle() {
+bool Shard::shed_idle(std::uint32_t asker) {
   base::Handle oldest{};
   std::int64_t used = base::kNever;
   connections_.for_each([&](base::Handle handle, Connection& connection) {
     if (connection.state != ConnectionState::ready || connection.in_flight != 0 || connection.used_mono_ns >= used) return;
+    if (connection.credential == asker) return;
     const Credential& owner = credentials_[connection.credential];
     const bool works = queue_.waiting(connection.credential) != 0 && !owner.paused && !owner.alarmed;
     if (works || now_.mono_ns - connection.used_mono_ns < kShedIdleNs) return;

@@ -46,7 +46,7 @@ void Shard::schedule() {
 
 void Shard::schedule_credential(std::uint32_t index, Credential& credential) {
   if (stopping_) {
-    credential.opening = false;
+    credential.opening = credential.letting_go = false;  // they go anyway
     return fail_waiting(index, End::returned, Reason::engine_stopped, {});
   }
   if (credential.removed) {
@@ -104,7 +104,7 @@ void Shard::serve(base::Handle handle, std::uint32_t index, Credential& credenti
       now_.mono_ns - connection.takes_nothing_mono_ns >= connection.config->answer_timeout_ns) {
     mark(Mark::takes_nothing);
     lose(handle, connection, tls::Cause::none, connection.config->authority + " grants no stream and no window");
-    --strength.usable;
+    if (current || credential.renewing) --strength.usable;
   }
 }
 
@@ -112,7 +112,7 @@ void Shard::serve(base::Handle handle, std::uint32_t index, Credential& credenti
 // that hundreds take the time of a few round trips, and no server sees more than twice what it serves already.
 void Shard::dial_more(std::uint32_t index, Credential& credential, Strength strength, bool work) {
   const CredentialConfig& config = *credential.config;
-  const unsigned at_once = credential.failures != 0 || strength.unsure != 0 ? 1 : std::max(strength.usable, 1u);
+  const unsigned at_once = credential.failures != 0 || strength.unsure != 0 ? 1 : std::clamp(strength.usable, 1u, options_.dials_max);
   // A new version waits to be taken into use.
   bool renew = credential.renewing && strength.dialling == 0 && strength.unsure == 0;
   bool others_first = serving_ == Line::none;
@@ -148,7 +148,8 @@ void Shard::want_connection(std::uint32_t index, Credential& credential, Strengt
   // Whoever has no connection that takes pushes dials, and keeps his place in that line, whatever his rate says.
   const bool work = !held && queue_.has_ready(index) && (first || (!spent(credential.allowance) && !spent(engine_allowance_)));
   const bool few = usable + strength.dialling < credential.config->connections_min;
-  const bool in_vain = credential.failures != 0 && queue_.waiting(index) == 0;
+  // For pushes that wait it is tried again after the back-off; for the minimum with the next push behind it.
+  const bool in_vain = credential.failures != 0 && queue_.waiting(index) == 0 && now_.mono_ns < credential.next_dial_mono_ns;
   credential.opening = few && !held && !in_vain && (credential.opening || work);
   if (!work && !credential.opening && !credential.renewing) leave_line(index);
   dial_more(index, credential, strength, work);

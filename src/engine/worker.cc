@@ -89,6 +89,7 @@ void Worker::run(std::promise<Result<void>>& started) {
   dispatch::ShardOptions shard_options;
   shard_options.pushes_max = static_cast<std::uint32_t>(options.shard_queue_pushes_max);
   shard_options.connections_max = options.connections_max;
+  shard_options.dials_max = options.dials_max;
   shard_options.credentials_max = options.credentials_max;
   shard_options.templates_max = options.templates_max;
   shard_options.groups_max = options.groups_max;
@@ -323,7 +324,7 @@ void Worker::perform_resolve(const dispatch::Action& action) {
   if (!may_connect) {
     if (may_dial) shared_.dials.give();
     add_later(dispatch::EventKind::dial_deferred, action.handle).result = may_dial ? 1 : 0;
-    if (may_dial) shared_.ask_to_shed(number_, since != base::kNever && now - since >= dispatch::kPlaceWaitNs);
+    if (may_dial && action.needed) shared_.ask_to_shed(number_, since != base::kNever && now - since >= dispatch::kPlaceWaitNs);
     return;
   }
   Slot& slot = slots_[base::Handle{action.handle}.index()];

@@ -137,6 +137,45 @@ TEST(Growth, AMinimumIsNotDialledForWhenNothingWaitsAndDialsFail) {
   world.finish();
 }
 
+// The second dial fails when the first connection has answered already: the next pushes try again, once the back-off is over.
+TEST(Growth, AMinimumIsTriedAgainWithLaterPushes) {
+  World world;
+  CredentialConfig config = World::plain_credential();
+  config.connections_min = config.connections_max = 4;
+  config.handshake_timeout_ns = kSec;
+  world.add_credential(config);
+  world.add_template(PayloadForm::fixed, R"({"aps":{}})");
+  unsigned dials = 0;
+  world.on_dial = [&dials](std::uint32_t) { return ++dials == 2 ? Dial::raw : Dial::accept; };
+  world.push();
+  ASSERT_TRUE(world.run_until_ended());
+  world.run(10 * kSec);
+  EXPECT_EQ(world.counters().dials_failed, 1u);
+  EXPECT_EQ(world.statuses[0].open, 1u);
+  world.push();
+  world.run(kSec);
+  EXPECT_EQ(world.statuses[0].open, 4u);
+  world.finish();
+}
+
+// The peer goes with all connections at once, most of which were never used: no reason to wait longer than for one.
+TEST(Growth, IdleConnectionsThatGoTogetherAreNoFailuresInARow) {
+  World world;
+  CredentialConfig config = World::plain_credential();
+  config.connections_min = config.connections_max = 8;
+  world.add_credential(config);
+  world.add_template(PayloadForm::fixed, R"({"aps":{}})");
+  world.push();
+  world.run(20 * kSec);
+  ASSERT_EQ(world.statuses[0].open, 8u);
+  for (Link* link : world.usable_links()) world.hang_up(*link);
+  const std::uint64_t id = world.push();
+  world.run(config.backoff_min_ns + 50 * kMs);
+  EXPECT_EQ(world.outcome(id).end, End::accepted);
+  EXPECT_EQ(world.counters().dials_failed, 0u);
+  world.finish();
+}
+
 TEST(Growth, OneConnectionIsEnoughForLittle) {
   World world;
   CredentialConfig config = World::plain_credential();

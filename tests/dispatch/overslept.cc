@@ -81,10 +81,10 @@ std::string Shard::overslept(std::int64_t deadline_mono_ns) const {
     const bool rates = left(credential.allowance) != 0 && !engine_allowance_.paced;
     const bool work = !held && ready && (first || rates);
     const unsigned has = usable + dialling;
-    const bool in_vain = credential.failures != 0 && !waits;
+    const bool in_vain = credential.failures != 0 && !waits && now_.mono_ns < credential.next_dial_mono_ns;
     const bool wanted = (work && has < credential.config->connections_max) ||
                         (credential.opening && !held && !in_vain && has < credential.config->connections_min);
-    const unsigned at_once = credential.failures != 0 || unsure != 0 ? 1 : std::max(usable, 1u);
+    const unsigned at_once = credential.failures != 0 || unsure != 0 ? 1 : std::clamp(usable, 1u, options_.dials_max);
     if ((credential.renewing && dialling + unsure == 0) || (wanted && dialling + unsure < at_once)) {
       const std::int64_t reach_at = reaches_[credential.reach]->may_dial_at();
       if (credential.next_dial_mono_ns > now_.mono_ns) {

@@ -159,7 +159,7 @@ void World::resolve(Host& host, const dispatch::Action& action) {
     tell_link(link, dispatch::EventKind::dial_deferred, connections ? 1 : 0);
     link.accept_hangs = false;
     link.rst = true;  // never reached the kernel: it holds no place of the budget
-    if (connections) ask_to_shed(host, since != base::kNever && now_ - since >= dispatch::kPlaceWaitNs);
+    if (connections && action.needed) ask_to_shed(host, since != base::kNever && now_ - since >= dispatch::kPlaceWaitNs);
     return;
   }
   --budget_dials_;

@@ -28,12 +28,20 @@ Queue::Queue(std::uint32_t pushes_max, std::uint64_t seed)
       records_(pushes_max),
       places_(pushes_max),
       metas_(pushes_max),
+      free_(pushes_max),
       wheel_(Links{places_.data()}) {}
 
 std::uint32_t Queue::acquire() {
-  std::uint32_t slot = free_;
-  if (slot != kNone) {
-    free_ = places_[slot].next;
+  constexpr std::uint32_t kAhead = 6;
+  std::uint32_t slot = kNone;
+  if (free_count_ != 0) {
+    slot = free_[--free_count_].slot;
+    if (free_count_ >= kAhead) {
+      const std::uint32_t later = free_[free_count_ - kAhead].slot;
+      base::prefetch(&places_[later]);
+      base::prefetch(&records_[later]);
+      base::prefetch(reinterpret_cast<const std::byte*>(&records_[later]) + sizeof(PushRecord) - 1);
+    }
   } else {
     TOCSIN_ASSERT(fresh_ < pushes_max_);
     slot = fresh_++;
@@ -400,8 +408,7 @@ void Queue::finish(std::uint32_t slot, bool accepted, std::vector<Superseded>& s
     leave_chain(slot);
   }
   record.state = PushState::free;
-  places_[slot].next = free_;
-  free_ = slot;
+  free_[free_count_++] = {slot};
   --in_use_;
 }
 

@@ -160,7 +160,7 @@ class Queue {
   // in the index.
   struct Place {
     std::uint32_t flow = kNone;       // its line, waiting or not
-    std::uint32_t next = kNone;       // in its flow, among the delayed, or in the free list
+    std::uint32_t next = kNone;       // in its flow or among the delayed
     std::uint32_t prev = kNone;
     std::uint32_t older = kNone;      // of the same key
     std::uint32_t newer = kNone;
@@ -216,6 +216,10 @@ class Queue {
     Tick& due(std::uint32_t slot) const { return places[slot].due; }
   };
 
+  struct FreeSlot {
+    std::uint32_t slot = kNone;
+  };
+
   std::uint32_t acquire();
   std::uint32_t flow_of(const PushRecord& record, std::uint32_t topic);
   bool eligible(const Flow& flow) const { return flow.group == 0 || groups_[flow.group - 1].may_send(); }
@@ -256,7 +260,8 @@ class Queue {
   SlotArray<PushRecord> records_;
   SlotArray<Place> places_;
   SlotArray<Meta> metas_;
-  std::uint32_t free_ = kNone;
+  SlotArray<FreeSlot> free_;       // a stack: those that come next are known, and their memory can be asked for
+  std::uint32_t free_count_ = 0;
   std::uint32_t fresh_ = 0;  // slots never used yet start here, so that untouched memory stays untouched
   std::uint32_t in_use_ = 0;
   std::uint32_t waiting_ = 0;

@@ -12,7 +12,8 @@ namespace {
 
 constexpr unsigned kEos = 256;
 constexpr unsigned kLongest = 30;
-constexpr unsigned kShort = 8;  // codes up to here are one look-up; seven of them fit 56 bits
+constexpr unsigned kShort = 8;  // codes up to here are one look-up
+constexpr unsigned kPair = 12;  // two of six bits, as the digits of an apns-id are at most; four look-ups fit 48 bits
 
 // Bits of the code of each byte, then of EOS.
 constexpr std::array<std::uint8_t, 257> kLengths = {
@@ -63,6 +64,31 @@ constexpr Tables make_tables() {
 }
 
 constexpr Tables kTables = make_tables();
+
+// What the next kPair bits begin with: one short code or two. What follows one of them depends on the look-up before, so that fewer
+// of them are less time.
+struct Pair {
+  char symbols[2] = {};
+  std::uint8_t bits = 0;  // of all of them
+  std::uint8_t count = 0;  // 0: a longer code comes first
+};
+
+constexpr std::array<Pair, 1u << kPair> make_pairs() {
+  std::array<Pair, 1u << kPair> made{};
+  for (unsigned window = 0; window < made.size(); ++window) {
+    Pair& pair = made[window];
+    while (pair.count < 2) {
+      const unsigned rest = (window << pair.bits) & ((1u << kPair) - 1);
+      const Tables::Short next = kTables.shorts[rest >> (kPair - kShort)];
+      if (next.bits == 0 || pair.bits + next.bits > kPair) break;
+      pair.symbols[pair.count++] = static_cast<char>(next.symbol);
+      pair.bits = static_cast<std::uint8_t>(pair.bits + next.bits);
+    }
+  }
+  return made;
+}
+
+constexpr std::array<Pair, 1u << kPair> kPairs = make_pairs();
 static_assert(kTables.symbols[256] == kEos && kTables.first[kLongest] + kTables.count[kLongest] == 1u << kLongest);
 
 }  // namespace
@@ -83,13 +109,16 @@ std::ptrdiff_t huffman_decode(std::span<const std::uint8_t> coded, char* out) {
     in += (63 - bits) >> 3;
     bits |= 56;
     bool all = true;
-    for (int i = 0; i < 7; ++i) {
-      const Tables::Short next = kTables.shorts[window >> (64 - kShort)];
-      if (next.bits == 0) {
+    for (int i = 0; i < 4; ++i) {
+      const Pair next = kPairs[window >> (64 - kPair)];
+      if (next.count == 0) {
         all = false;
         break;
       }
-      *out++ = static_cast<char>(next.symbol);
+      // Both are written, whatever counts: eight bits at least are left, and with them room for another symbol.
+      out[0] = next.symbols[0];
+      out[1] = next.symbols[1];
+      out += next.count;
       window <<= next.bits;
       bits -= next.bits;
     }

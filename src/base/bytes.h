@@ -26,6 +26,36 @@ inline std::string_view as_text(ByteView bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
+// memcpy for what is mostly short: up to 64 bytes take two copies that may overlap, and no call.
+inline void copy_short(void* to, const void* from, std::size_t bytes) {
+  auto* const out = static_cast<std::byte*>(to);
+  const auto* const in = static_cast<const std::byte*>(from);
+  const auto both_ends = [=]<class Word>(Word) {
+    Word first, last;
+    std::memcpy(&first, in, sizeof(Word));
+    std::memcpy(&last, in + bytes - sizeof(Word), sizeof(Word));
+    std::memcpy(out, &first, sizeof(Word));
+    std::memcpy(out + bytes - sizeof(Word), &last, sizeof(Word));
+  };
+  struct Half { std::uint64_t words[2]; };
+  struct Whole { std::uint64_t words[4]; };
+  if (bytes > 64) {
+    std::memcpy(out, in, bytes);
+  } else if (bytes > 32) {
+    both_ends(Whole{});
+  } else if (bytes > 16) {
+    both_ends(Half{});
+  } else if (bytes >= 8) {
+    both_ends(std::uint64_t{});
+  } else if (bytes >= 4) {
+    both_ends(std::uint32_t{});
+  } else if (bytes >= 2) {
+    both_ends(std::uint16_t{});
+  } else if (bytes == 1) {
+    *out = *in;
+  }
+}
+
 class ByteBuffer {
  public:
   ByteBuffer() = default;
@@ -66,6 +96,13 @@ class ByteBuffer {
     if (begin_ == end_) begin_ = end_ = 0;
   }
   void clear() { begin_ = end_ = 0; }
+  // Moves what is unread to the front, so that the memory in use stays the same small piece.
+  void compact() {
+    if (begin_ == 0) return;
+    std::memmove(data_.get(), data_.get() + begin_, size());
+    end_ -= begin_;
+    begin_ = 0;
+  }
   void reserve(std::size_t bytes) {
     if (capacity_ - begin_ < bytes) grow(bytes - size());
   }

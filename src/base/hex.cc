@@ -17,6 +17,7 @@ namespace tocsin::base {
 namespace {
 
 constexpr char kDigits[] = "0123456789abcdef";
+constexpr char kUpperDigits[] = "0123456789ABCDEF";
 
 // 0xff marks what is no hex digit.
 constexpr auto kValues = [] {
@@ -133,8 +134,7 @@ struct Worths {
   __m256i digit, is_digit;
   __m256i letter, is_letter;
 };
-TOCSIN_HEX_AVX2 inline Worths worths_of(const char* text) {
-  const __m256i wide = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(text));
+TOCSIN_HEX_AVX2 inline Worths worths_of(__m256i wide) {
   Worths worths;
   worths.digit = _mm256_sub_epi8(wide, _mm256_set1_epi8('0'));
   worths.letter = _mm256_sub_epi8(_mm256_or_si256(wide, _mm256_set1_epi8(0x20)), _mm256_set1_epi8('a'));
@@ -142,6 +142,16 @@ TOCSIN_HEX_AVX2 inline Worths worths_of(const char* text) {
   worths.is_digit = _mm256_cmpeq_epi8(_mm256_min_epu8(worths.digit, _mm256_set1_epi8(9)), worths.digit);
   worths.is_letter = _mm256_cmpeq_epi8(_mm256_min_epu8(worths.letter, _mm256_set1_epi8(5)), worths.letter);
   return worths;
+}
+TOCSIN_HEX_AVX2 inline Worths worths_of(const char* text) {
+  return worths_of(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(text)));
+}
+// 16 x first + second in each 16-bit lane; packing works on halves, so the second half's eight bytes come from the third quarter.
+TOCSIN_HEX_AVX2 inline __m128i bytes_of(const Worths& worths) {
+  const __m256i nibbles =
+      _mm256_blendv_epi8(_mm256_add_epi8(worths.letter, _mm256_set1_epi8(10)), worths.digit, worths.is_digit);
+  const __m256i lanes = _mm256_maddubs_epi16(nibbles, _mm256_set1_epi16(0x0110));
+  return _mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_packus_epi16(lanes, lanes), 0b1000));
 }
 TOCSIN_HEX_AVX2 inline bool all_digits(const Worths& worths) {
   return _mm256_movemask_epi8(_mm256_or_si256(worths.is_digit, worths.is_letter)) == -1;
@@ -153,12 +163,7 @@ TOCSIN_HEX_AVX2 bool decode_avx2(const char* digits, std::size_t count, std::uin
   for (; count >= 32; digits += 32, out += 16, count -= 32) {
     const Worths worths = worths_of(digits);
     if (!all_digits(worths)) return false;
-    const __m256i nibbles =
-        _mm256_blendv_epi8(_mm256_add_epi8(worths.letter, _mm256_set1_epi8(10)), worths.digit, worths.is_digit);
-    // 16 x first + second in each 16-bit lane; packing works on halves, so the second half's eight bytes come from the third quarter.
-    const __m256i lanes = _mm256_maddubs_epi16(nibbles, _mm256_set1_epi16(0x0110));
-    const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi16(lanes, lanes), 0b1000);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm256_castsi256_si128(packed));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), bytes_of(worths));
   }
   _mm256_zeroupper();
   return decode_sse2(digits, count, out);
@@ -175,6 +180,65 @@ TOCSIN_HEX_AVX2 void encode_avx2(const std::uint8_t* bytes, std::size_t count, c
   }
   _mm256_zeroupper();
   encode_sse2(bytes, count, out);
+}
+
+// In one go, without a buffer between: a push has two of them. Of both halves of the digits the bytes go to their places with zeros where
+// the dashes stand; the four characters between the halves' stores come from the seam.
+TOCSIN_HEX_AVX2 void uuid_avx2(const std::uint8_t* bytes, char* out, const char* table) {
+  const __m256i digits = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
+  const __m256i lanes = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
+  const __m256i low = _mm256_slli_epi16(_mm256_and_si256(lanes, _mm256_set1_epi16(0x0f)), 8);
+  const __m256i text = _mm256_shuffle_epi8(digits, _mm256_or_si256(_mm256_srli_epi16(lanes, 4), low));
+  const __m128i first = _mm256_castsi256_si128(text);
+  const __m128i second = _mm256_extracti128_si256(text, 1);
+  const __m128i front = _mm_shuffle_epi8(first, _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -1, 8, 9, 10, 11, -1, 12, 13));
+  const __m128i seam = _mm_shuffle_epi8(_mm_alignr_epi8(second, first, 14), _mm_setr_epi8(0, 1, -1, 2, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1));
+  const __m128i back = _mm_shuffle_epi8(second, _mm_setr_epi8(1, 2, 3, -1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+  const __m128i front_dashes = _mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, '-', 0, 0, 0, 0, '-', 0, 0);
+  const __m128i back_dashes = _mm_setr_epi8(0, 0, 0, '-', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_or_si128(front, front_dashes));
+  const std::uint32_t four = static_cast<std::uint32_t>(_mm_cvtsi128_si32(seam)) | std::uint32_t{'-'} << 16;
+  std::memcpy(out + 16, &four, sizeof(four));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 20), _mm_or_si128(back, back_dashes));
+  _mm256_zeroupper();
+}
+
+// The way back, for a text whose length and dashes are right. What letters it has: bit 0 some upper, bit 1 some lower, or -1: there is
+// something else in it.
+TOCSIN_HEX_AVX2 int uuid_letters_avx2(const char* text, std::uint8_t* out) {
+  const __m128i front = _mm_loadu_si128(reinterpret_cast<const __m128i*>(text));
+  const __m128i middle = _mm_loadu_si128(reinterpret_cast<const __m128i*>(text + 16));
+  const __m128i back = _mm_loadu_si128(reinterpret_cast<const __m128i*>(text + 20));
+  const __m128i first = _mm_or_si128(_mm_shuffle_epi8(front, _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, -1, -1)),
+                                     _mm_shuffle_epi8(middle, _mm_setr_epi8(-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 1)));
+  const __m128i second = _mm_or_si128(_mm_shuffle_epi8(back, _mm_setr_epi8(-1, 0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)),
+                                      _mm_shuffle_epi8(middle, _mm_setr_epi8(3, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1)));
+  const __m256i wide = _mm256_inserti128_si256(_mm256_castsi128_si256(first), second, 1);
+  const Worths worths = worths_of(wide);
+  int letters = -1;
+  if (all_digits(worths)) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), bytes_of(worths));
+    const unsigned is_letter = static_cast<unsigned>(_mm256_movemask_epi8(worths.is_letter));
+    const unsigned is_lower = is_letter & static_cast<unsigned>(_mm256_movemask_epi8(_mm256_slli_epi16(wide, 2)));  // bit 5 is the case
+    letters = (is_letter != is_lower ? 1 : 0) | (is_lower != 0 ? 2 : 0);
+  }
+  _mm256_zeroupper();
+  return letters;
+}
+
+// 32 bytes to 64 digits: every device token of today.
+TOCSIN_HEX_AVX2 void encode_32_avx2(const std::uint8_t* bytes, char* out) {
+  const __m256i digits = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(kDigits)));
+  const __m256i mask = _mm256_set1_epi16(0x0f);
+  const __m256i a = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
+  const __m256i b = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + 16)));
+  const __m256i low_a = _mm256_slli_epi16(_mm256_and_si256(a, mask), 8);
+  const __m256i low_b = _mm256_slli_epi16(_mm256_and_si256(b, mask), 8);
+  const __m256i text_a = _mm256_shuffle_epi8(digits, _mm256_or_si256(_mm256_srli_epi16(a, 4), low_a));
+  const __m256i text_b = _mm256_shuffle_epi8(digits, _mm256_or_si256(_mm256_srli_epi16(b, 4), low_b));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), text_a);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 32), text_b);
+  _mm256_zeroupper();
 }
 
 TOCSIN_HEX_AVX2 std::size_t first_bad_avx2(const char* text, std::size_t count) {
@@ -214,6 +278,15 @@ bool hex_decode(std::string_view hex, std::uint8_t* out) {
 #endif
 }
 
+void hex_encode_32(const std::uint8_t* bytes, char* out) {
+#if defined(__x86_64__)
+  if (has_avx2()) return encode_32_avx2(bytes, out);
+  encode_sse2(bytes, 32, out);
+#else
+  encode_portable(bytes, 32, out);
+#endif
+}
+
 void hex_encode(std::span<const std::uint8_t> bytes, char* out) {
 #if defined(__x86_64__)
   has_avx2() ? encode_avx2(bytes.data(), bytes.size(), out) : encode_sse2(bytes.data(), bytes.size(), out);
@@ -237,9 +310,16 @@ std::size_t hex_first_bad(std::string_view text) {
   return bad == text.size() ? std::string_view::npos : bad;
 }
 
-void uuid_format(const std::array<std::uint8_t, 16>& uuid, char* out, bool upper) {
+void uuid_format(const std::uint8_t* uuid, char* out, bool upper) {
+#if defined(__x86_64__)
+  if (has_avx2()) return uuid_avx2(uuid, out, upper ? kUpperDigits : kDigits);
+#endif
+  uuid_format_plain(uuid, out, upper);
+}
+
+void uuid_format_plain(const std::uint8_t* uuid, char* out, bool upper) {
   char digits[32];
-  hex_encode(uuid, digits);
+  hex_encode({uuid, 16}, digits);
   if (upper) {
     for (char& digit : digits) digit = static_cast<char>(digit - (digit >= 'a' ? 'a' - 'A' : 0));
   }
@@ -259,40 +339,52 @@ std::string uuid_format(const std::array<std::uint8_t, 16>& uuid) {
 
 namespace {
 
-// The 32 digits of the canonical form, not yet looked at; false if its length or its dashes are not right.
-bool uuid_digits(std::string_view text, char* digits) {
-  if (text.size() != kUuidTextBytes) return false;
-  for (const std::size_t dash : kDashes) {
-    if (text[dash] != '-') return false;
-  }
-  std::memcpy(digits, text.data(), 8);
-  std::memcpy(digits + 8, text.data() + 9, 4);
-  std::memcpy(digits + 12, text.data() + 14, 4);
-  std::memcpy(digits + 16, text.data() + 19, 4);
-  std::memcpy(digits + 20, text.data() + 24, 12);
-  return true;
+LetterCase letter_case(int letters) {
+  if (letters < 0 || letters == 3) return LetterCase::mixed;
+  return letters == 2 ? LetterCase::lower : LetterCase::upper;
+}
+
+bool uuid_shaped(std::string_view text) {
+  return text.size() == kUuidTextBytes && text[8] == '-' && text[13] == '-' && text[18] == '-' && text[23] == '-';
+}
+
+int uuid_letters_plain(const char* text, std::uint8_t* out) {
+  char digits[32];
+  std::memcpy(digits, text, 8);
+  std::memcpy(digits + 8, text + 9, 4);
+  std::memcpy(digits + 12, text + 14, 4);
+  std::memcpy(digits + 16, text + 19, 4);
+  std::memcpy(digits + 20, text + 24, 12);
+  if (!hex_decode({digits, sizeof(digits)}, out)) return -1;
+  int letters = 0;
+  for (const char digit : digits) letters |= digit >= 'a' ? 2 : digit >= 'A' ? 1 : 0;
+  return letters;
+}
+
+int uuid_letters(const char* text, std::uint8_t* out) {
+#if defined(__x86_64__)
+  if (has_avx2()) return uuid_letters_avx2(text, out);
+#endif
+  return uuid_letters_plain(text, out);
 }
 
 }  // namespace
 
 bool uuid_parse(std::string_view text, std::array<std::uint8_t, 16>& out) {
-  char digits[32];
   std::array<std::uint8_t, 16> parsed;
-  if (!uuid_digits(text, digits) || !hex_decode({digits, sizeof(digits)}, parsed.data())) return false;
+  if (!uuid_shaped(text) || uuid_letters(text.data(), parsed.data()) < 0) return false;
   out = parsed;
   return true;
 }
 
 LetterCase uuid_parse_case(std::string_view text, std::array<std::uint8_t, 16>& out) {
-  char digits[32];
-  if (!uuid_digits(text, digits) || !hex_decode({digits, sizeof(digits)}, out.data())) return LetterCase::mixed;
-  unsigned upper = 0, lower = 0;
-  for (const char digit : digits) {
-    upper += digit >= 'A' && digit <= 'F' ? 1 : 0;
-    lower += digit >= 'a' ? 1 : 0;
-  }
-  if (lower == 0) return LetterCase::upper;
-  return upper == 0 ? LetterCase::lower : LetterCase::mixed;
+  if (!uuid_shaped(text)) return LetterCase::mixed;
+  return letter_case(uuid_letters(text.data(), out.data()));
+}
+
+LetterCase uuid_parse_case_plain(std::string_view text, std::array<std::uint8_t, 16>& out) {
+  if (!uuid_shaped(text)) return LetterCase::mixed;
+  return letter_case(uuid_letters_plain(text.data(), out.data()));
 }
 
 }  // namespace tocsin::base

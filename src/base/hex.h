@@ -19,14 +19,17 @@ bool hex_decode(std::string_view hex, std::uint8_t* out);
 // Writes 2 x bytes.size() lower-case digits to `out`.
 void hex_encode(std::span<const std::uint8_t> bytes, char* out);
 std::string hex_encode(std::span<const std::uint8_t> bytes);
+// The same for exactly 32 bytes, which every device token of today has.
+void hex_encode_32(const std::uint8_t* bytes, char* out);
 
 // The index of the first character that is no hex digit, or npos.
 std::size_t hex_first_bad(std::string_view text);
 
 inline constexpr std::size_t kUuidTextBytes = 36;
 
-// 8-4-4-4-12, 36 characters to `out`.
-void uuid_format(const std::array<std::uint8_t, 16>& uuid, char* out, bool upper = false);
+// 16 bytes as 8-4-4-4-12, 36 characters to `out`.
+void uuid_format(const std::uint8_t* uuid, char* out, bool upper = false);
+inline void uuid_format(const std::array<std::uint8_t, 16>& uuid, char* out, bool upper = false) { uuid_format(uuid.data(), out, upper); }
 std::string uuid_format(const std::array<std::uint8_t, 16>& uuid);
 
 // The canonical form only (36 characters, dashes in their places); upper case is read too.

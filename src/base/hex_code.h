@@ -5,9 +5,13 @@
 // texts of even length only, and may have written to `out` when it refuses. Nothing is read or written beyond what is named.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
+
+#include "base/hex.h"
 
 namespace tocsin::base {
 
@@ -21,5 +25,9 @@ struct HexCode {
 
 // Those that this CPU can run, slowest first: the portable one is always there, and the last is what hex.h uses.
 std::span<const HexCode> hex_codes();
+
+// uuid_format() and uuid_parse_case() without vector instructions of their own.
+void uuid_format_plain(const std::uint8_t* uuid, char* out, bool upper);
+LetterCase uuid_parse_case_plain(std::string_view text, std::array<std::uint8_t, 16>& out);
 
 }  // namespace tocsin::base

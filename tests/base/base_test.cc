@@ -33,6 +33,37 @@ TEST(ByteBuffer, AppendsAndConsumesInOrderAcrossGrowth) {
   EXPECT_EQ(as_text(buffer.readable()), std::string_view(expected).substr(consumed));
 }
 
+TEST(ByteBuffer, CompactedItHoldsTheSameInTheSameMemory) {
+  ByteBuffer buffer(1000);
+  const std::size_t capacity = buffer.capacity();
+  std::string expected;
+  for (int i = 0; i < 100; ++i) {
+    const std::string piece(500, static_cast<char>('a' + i % 26));
+    buffer.append(piece);
+    expected += piece;
+    buffer.consume(490);
+    expected.erase(0, 490);
+    if (expected.size() > 450) {
+      buffer.consume(expected.size());
+      expected.clear();
+    }
+    buffer.compact();
+    ASSERT_EQ(as_text(buffer.readable()), expected);
+  }
+  EXPECT_EQ(buffer.capacity(), capacity);
+}
+
+TEST(CopyShort, CopiesEveryLengthAndNotAByteMore) {
+  std::string from;
+  for (int i = 0; i < 200; ++i) from += static_cast<char>('A' + i % 50);
+  for (std::size_t bytes = 0; bytes <= from.size(); ++bytes) {
+    const std::string exact = from.substr(0, bytes);  // memory of its own, so that reading beyond it is seen
+    std::string to(bytes + 1, '#');
+    copy_short(to.data(), exact.data(), bytes);
+    ASSERT_EQ(to, exact + '#');
+  }
+}
+
 TEST(ByteBuffer, KeepsItsMemoryWhenEmptied) {
   ByteBuffer buffer(1000);
   const std::size_t capacity = buffer.capacity();
@@ -131,6 +162,38 @@ TEST(HexCode, EachEncodesAndDecodesEveryLengthInBothCasesAndNotAByteMore) {
         back.pop_back();
         ASSERT_EQ(back, bytes) << code.name << " " << shown;
         ASSERT_EQ(code.first_bad(shown.data(), shown.size()), shown.size()) << code.name << " " << shown;
+      }
+    }
+  }
+}
+
+TEST(HexCode, TheFixedSizesAreWhatTheOthersGive) {
+  Prng prng(11);
+  for (int i = 0; i < 500; ++i) {
+    std::vector<std::uint8_t> bytes(32);
+    for (std::uint8_t& byte : bytes) byte = static_cast<std::uint8_t>(prng.below(256));
+    std::string digits(65, '#');
+    hex_encode_32(bytes.data(), digits.data());
+    ASSERT_EQ(digits, hex_encode(bytes) + '#');
+    for (const bool upper : {false, true}) {
+      std::vector<std::uint8_t> uuid(bytes.begin(), bytes.begin() + 16);
+      std::string wanted(kUuidTextBytes + 1, '#'), got = wanted;
+      uuid_format_plain(uuid.data(), wanted.data(), upper);
+      uuid_format(uuid.data(), got.data(), upper);
+      ASSERT_EQ(got, wanted);
+      // And back; with one character changed both judge alike.
+      for (int spoil = 0; spoil < 40; ++spoil) {
+        std::string text = got.substr(0, kUuidTextBytes);
+        if (spoil != 0) text[prng.below(kUuidTextBytes)] = static_cast<char>(prng.below(256));
+        std::array<std::uint8_t, 16> one{}, other{};
+        const LetterCase letters = uuid_parse_case(text, one);
+        ASSERT_EQ(letters, uuid_parse_case_plain(text, other)) << text;
+        if (letters != LetterCase::mixed) {
+          ASSERT_EQ(one, other) << text;
+        }
+        if (spoil == 0) {
+          ASSERT_TRUE(std::equal(one.begin(), one.end(), uuid.begin()));
+        }
       }
     }
   }

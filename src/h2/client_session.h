@@ -26,7 +26,7 @@
 
 namespace tocsin::h2 {
 
-inline constexpr std::size_t kCapturesMax = 4;
+inline constexpr std::size_t kCapturesMax = 2;  // each costs every answer 16 bytes
 inline constexpr std::size_t kBodyPartsMax = 3;
 
 struct ClientOptions {

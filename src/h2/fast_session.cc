@@ -106,8 +106,7 @@ bool FastSession::start(const Request& request, base::ByteBuffer& out) {
     at += kFrameHeadBytes;
     for (std::uint32_t i = 0; i < request.body_parts; ++i) {
       const base::ByteView part = request.body[i];
-      if (part.empty()) continue;
-      std::memcpy(at, part.data(), part.size());
+      base::copy_short(at, part.data(), part.size());
       at += part.size();
     }
     stream.send_window -= static_cast<std::int32_t>(body_bytes);
@@ -308,7 +307,7 @@ void FastSession::open_tags(std::vector<Orphan>& out) const {
 
 Result<std::unique_ptr<ClientSession>> make_fast_client_at(const ClientOptions& options, std::int32_t first_stream_id) {
   if (options.captures.size() > kCapturesMax) {
-    return Error{Code::invalid_argument, "an HTTP/2 client captures at most 4 response fields; name fewer"};
+    return Error{Code::invalid_argument, "an HTTP/2 client captures at most 2 response fields; name fewer"};
   }
   if (options.window_bytes > 0x7fffffff || first_stream_id <= 0 || (first_stream_id & 1) == 0) {
     return Error{Code::invalid_argument,

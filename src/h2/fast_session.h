@@ -99,6 +99,7 @@ class FastSession final : public ClientSession {
 
   // fast_receive.cc
   void consume(const std::uint8_t* at, const std::uint8_t* end);
+  const std::uint8_t* take_plain_answers(const std::uint8_t* at, const std::uint8_t* end);
   void take_head(const std::uint8_t* head);
   void take_payload(const std::uint8_t* payload);
   const std::uint8_t* take_data(const std::uint8_t* at, const std::uint8_t* end);

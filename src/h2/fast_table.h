@@ -56,6 +56,9 @@ struct FastStream {
   bool closing = false;           // our RST_STREAM waits to be written; it ends with that
   bool read_shut = false;         // END_STREAM was read
   bool write_shut = false;        // END_STREAM was written
+
+  // Its request is out, and nothing of its answer was read.
+  bool awaits_all() const { return more == nullptr && write_shut && !(opened | settled | closing | read_shut); }
 };
 static_assert(sizeof(FastStream) == 32);
 

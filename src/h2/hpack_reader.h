@@ -38,7 +38,7 @@ class HpackReader {
 
   void begin_block() { start_ = true; }
   Read next(const std::uint8_t*& at, const std::uint8_t* end, Field& field);
-  // Whether a block may end here, with everything read.
+  // Whether a block may do without a size update at its start; and may end here, with everything read.
   bool may_end() const { return !update_due_; }
 
   std::uint32_t table_bytes() const { return used_; }

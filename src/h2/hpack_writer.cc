@@ -75,14 +75,6 @@ std::size_t value_bytes(base::SlotFormat format, base::ByteView raw) {
   return raw.size();
 }
 
-// `in` and `out` have slack behind them: whole steps, without a call for a few bytes.
-char* copy_steps(char* out, const char* in, std::size_t bytes) {
-  constexpr std::size_t kStep = 32;
-  static_assert(kStep <= HpackWriter::kSlack);
-  for (std::size_t i = 0; i < bytes; i += kStep) std::memcpy(out + i, in + i, kStep);
-  return out + bytes;
-}
-
 }  // namespace
 
 std::uint32_t HpackWriter::prepare(const base::FieldList& fields) {
@@ -96,7 +88,7 @@ std::uint32_t HpackWriter::prepare(const base::FieldList& fields) {
   }
   TOCSIN_ASSERT(slots <= base::kFieldSlotsMax);
   lists_.push_back(std::move(list));
-  return static_cast<std::uint32_t>(lists_.size() - 1);
+  return prepared_++;
 }
 
 void HpackWriter::set_limit(std::uint32_t bytes) {
@@ -107,14 +99,7 @@ void HpackWriter::set_limit(std::uint32_t bytes) {
   ++version_;  // every template waits for the size update that the next block begins with
 }
 
-std::size_t HpackWriter::begin(std::uint32_t prepared, const Slots& slots) {
-  List& list = lists_[prepared];
-  ++blocks_;
-  if (list.version != version_ || blocks_ >= list.again_at) {
-    recompile(list);
-  } else {
-    block_ = &list.compiled;
-  }
+std::size_t HpackWriter::block_bytes(const Slots& slots) const {
   std::size_t bytes = block_->text_bytes;
   for (std::uint32_t i = 0; i < block_->slots_used; ++i) {
     const Slot& slot = block_->slots[i];
@@ -124,7 +109,7 @@ std::size_t HpackWriter::begin(std::uint32_t prepared, const Slots& slots) {
   return bytes;
 }
 
-void HpackWriter::write(const Slots& slots, char* out) const {
+void HpackWriter::write_unusual(const Slots& slots, char* out) const {
   const char* const text = block_->text.data();
   std::uint32_t from = 0;
   for (std::uint32_t i = 0; i < block_->slots_used; ++i) {
@@ -156,12 +141,8 @@ void HpackWriter::write(const Slots& slots, char* out) const {
   copy_steps(out, text + from, block_->text_bytes - from);
 }
 
-bool HpackWriter::fits(std::uint32_t prepared, const Slots& slots, std::size_t bytes_max) const {
-  const List& list = lists_[prepared];
+bool HpackWriter::fits_exactly(const List& list, const Slots& slots, std::size_t bytes_max) {
   std::size_t bytes = list.bytes_max;
-  for (const base::ByteView slot : slots) bytes += slot.size() * 2 + base::kUuidTextBytes;
-  if (bytes <= bytes_max) return true;
-  bytes = list.bytes_max;
   std::size_t slot = 0;
   for (const base::FieldSpec& field : list.fields.fields) {
     if (field.slot) bytes += value_bytes(field.format, slots[slot++]);
@@ -219,7 +200,30 @@ bool HpackWriter::compile(const List& list, Template& made, bool& left_out) {
   }
   made.text_bytes = static_cast<std::uint32_t>(made.text.size());
   made.text.append(kSlack, '\0');
+  lay_out_usual(made);
   return changes;
+}
+
+void HpackWriter::lay_out_usual(Template& made) {
+  made.usual.clear();
+  made.usual_bytes = 0;
+  std::size_t from = 0;
+  for (std::uint32_t i = 0; i < made.slots_used; ++i) {
+    const Slot& slot = made.slots[i];
+    if (slot.format == base::SlotFormat::text) return;
+    const bool token = slot.format == base::SlotFormat::hex;
+    const std::size_t bytes = token ? 2 * kTokenBytes : base::kUuidTextBytes;
+    made.usual.append(made.text, from, slot.at - from);
+    append_integer(kPlainText, slot.prefix_bytes + bytes, made.usual);
+    made.usual.append(made.text, slot.at, slot.prefix_bytes);
+    const auto at = static_cast<std::uint32_t>(made.usual.size());
+    made.holes[i] = {at, at + static_cast<std::uint32_t>(bytes), token ? kTokenBytes : kUuidBytes, token};
+    made.usual.append(bytes, '\0');
+    from = slot.at + slot.prefix_bytes;
+  }
+  made.usual.append(made.text, from, made.text_bytes - from);
+  made.usual_bytes = static_cast<std::uint32_t>(made.usual.size());
+  made.usual.append(kSlack, '\0');
 }
 
 std::uint32_t HpackWriter::find(std::string_view name, std::string_view value) {

@@ -16,12 +16,14 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/bytes.h"
 #include "base/fields.h"
+#include "base/hex.h"
 #include "h2/hpack_static.h"
 
 namespace tocsin::h2 {
@@ -36,19 +38,54 @@ class HpackWriter {
   using Slots = std::array<base::ByteView, base::kFieldSlotsMax>;
 
   std::uint32_t prepare(const base::FieldList& list);
-  void forget_prepared() { lists_.clear(); }
-  std::uint32_t prepared() const { return static_cast<std::uint32_t>(lists_.size()); }
+  void forget_prepared() {
+    lists_.clear();
+    prepared_ = 0;
+  }
+  std::uint32_t prepared() const { return prepared_; }
 
   // The peer's SETTINGS_HEADER_TABLE_SIZE.
   void set_limit(std::uint32_t bytes);
 
   // Begins the next block, which must then be written: how many bytes it has.
-  std::size_t begin(std::uint32_t prepared, const Slots& slots);
+  std::size_t begin(std::uint32_t prepared, const Slots& slots) {
+    List& list = lists_[prepared];
+    ++blocks_;
+    if (list.version == version_ && blocks_ < list.again_at) {
+      block_ = &list.compiled;
+    } else {
+      recompile(list);
+    }
+    block_usual_ = is_usual(*block_, slots);
+    return block_usual_ ? block_->usual_bytes : block_bytes(slots);
+  }
   // Writes it; `out` has room for begin()'s bytes and kSlack.
-  void write(const Slots& slots, char* out) const;
+  void write(const Slots& slots, char* out) const {
+    if (!block_usual_) return write_unusual(slots, out);
+    const Template& made = *block_;
+    const char* const text = made.usual.data();
+    std::uint32_t from = 0;
+    for (std::uint32_t i = 0; i < made.slots_used; ++i) {
+      const Template::Hole& hole = made.holes[i];
+      const auto* const raw = reinterpret_cast<const std::uint8_t*>(slots[i].data());
+      copy_steps(out + from, text + from, hole.at - from);
+      if (hole.token) {
+        base::hex_encode_32(raw, out + hole.at);
+      } else {
+        base::uuid_format(raw, out + hole.at);
+      }
+      from = hole.end;
+    }
+    copy_steps(out + from, text + from, made.usual_bytes - from);
+  }
 
   // Whether any block of this list with these slots is sure to have at most `bytes_max`, by nghttp2's estimate.
-  bool fits(std::uint32_t prepared, const Slots& slots, std::size_t bytes_max) const;
+  bool fits(std::uint32_t prepared, const Slots& slots, std::size_t bytes_max) const {
+    const List& list = lists_[prepared];
+    std::size_t bytes = list.bytes_max;
+    for (const base::ByteView slot : slots) bytes += slot.size() * 2 + base::kUuidTextBytes;
+    return bytes <= bytes_max || fits_exactly(list, slots, bytes_max);
+  }
 
   std::uint32_t table_bytes() const { return used_; }
 
@@ -63,7 +100,19 @@ class HpackWriter {
     std::uint32_t text_bytes = 0;
     std::uint32_t slots_used = 0;
     std::array<Slot, base::kFieldSlotsMax> slots{};
+    // The whole block as it is with a token of 32 bytes and a UUID, with room where their digits go, and kSlack bytes.
+    std::string usual;
+    std::uint32_t usual_bytes = 0;   // 0: it has a slot whose size is never usual
+    struct Hole {
+      std::uint32_t at = 0;
+      std::uint32_t end = 0;
+      std::size_t raw_bytes = 0;
+      bool token = false;
+    };
+    std::array<Hole, base::kFieldSlotsMax> holes{};
   };
+  static constexpr std::size_t kTokenBytes = 32;
+  static constexpr std::size_t kUuidBytes = 16;
   struct List {
     base::FieldList fields;
     std::size_t bytes_max = 0;       // of a block, without its slots' values
@@ -78,6 +127,22 @@ class HpackWriter {
   };
 
   void recompile(List& list);
+  static void lay_out_usual(Template& made);
+  static bool is_usual(const Template& made, const Slots& slots) {
+    bool usual = made.usual_bytes != 0;
+    for (std::uint32_t i = 0; i < made.slots_used; ++i) usual &= slots[i].size() == made.holes[i].raw_bytes;
+    return usual;
+  }
+  // `in` and `out` have slack behind them: whole steps, without a call for a few bytes.
+  static char* copy_steps(char* out, const char* in, std::size_t bytes) {
+    constexpr std::size_t kStep = 32;
+    static_assert(kStep <= kSlack);
+    for (std::size_t i = 0; i < bytes; i += kStep) std::memcpy(out + i, in + i, kStep);
+    return out + bytes;
+  }
+  static bool fits_exactly(const List& list, const Slots& slots, std::size_t bytes_max);
+  std::size_t block_bytes(const Slots& slots) const;
+  void write_unusual(const Slots& slots, char* out) const;
   bool compile(const List& list, Template& made, bool& left_out);
   std::uint32_t find(std::string_view name, std::string_view value);
   bool insert(std::string_view name, std::string_view value);
@@ -86,7 +151,9 @@ class HpackWriter {
   Entry& entry(std::uint32_t age) { return entries_[(newest_ - age) & (entries_.size() - 1)]; }
 
   std::vector<List> lists_;
+  std::uint32_t prepared_ = 0;       // of them; asked for with every request
   const Template* block_ = nullptr;  // of the block that was begun
+  bool block_usual_ = false;
   Template once_;                    // for a block that changes the table
 
   std::uint64_t blocks_ = 0;

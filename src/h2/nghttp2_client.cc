@@ -520,7 +520,7 @@ void Nghttp2Client::on_closed(std::int32_t id, std::uint32_t error_code) {
 Result<std::unique_ptr<ClientSession>> make_nghttp2_client_at(const ClientOptions& options,
                                                               std::int32_t first_stream_id) {
   if (options.captures.size() > kCapturesMax) {
-    return Error{Code::invalid_argument, "an HTTP/2 client captures at most 4 response fields; name fewer"};
+    return Error{Code::invalid_argument, "an HTTP/2 client captures at most 2 response fields; name fewer"};
   }
   auto client = std::make_unique<Nghttp2Client>(options);
   if (auto begun = client->begin(first_stream_id); !begun) return std::move(begun).error();

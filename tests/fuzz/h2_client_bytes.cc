@@ -24,7 +24,7 @@ class Run {
   using Make = Result<std::unique_ptr<h2::ClientSession>> (*)(const h2::ClientOptions&, std::int32_t);
   Run(Make make, std::uint8_t options, std::uint8_t first) : options_(options) {
     h2::ClientOptions client;
-    client.captures = {"apns-id", "apns-unique-id", "retry-after"};
+    client.captures = {"apns-id", "retry-after"};
     client.streams_max = (options & 2) != 0 ? 2 : 20;
     client.answer_body_max = (options & 4) != 0 ? 8 : 4096;
     client.header_list_max = (options & 8) != 0 ? 128 : 16 * 1024;

@@ -196,7 +196,7 @@ class Side {
 
 h2::ClientOptions options_of(std::uint8_t options) {
   h2::ClientOptions client;
-  client.captures = {"apns-id", "apns-unique-id", "retry-after"};
+  client.captures = {"apns-id", "retry-after"};
   client.streams_max = (options & 2) != 0 ? 2 : 20;
   client.answer_body_max = (options & 4) != 0 ? 8 : 4096;
   client.header_list_max = (options & 8) != 0 ? 128 : 16 * 1024;

@@ -88,7 +88,7 @@ Verdict read_answer(unsigned status, std::string_view apns_id, std::string_view 
                     std::size_t scratch_bytes) {
   Verdict verdict;
   verdict.has_apns_id = base::uuid_parse(apns_id, verdict.apns_id);
-  if (status == 200) {
+  if (accepts(status)) {
     verdict.end = End::accepted;
     return verdict;
   }

@@ -24,6 +24,9 @@ struct Verdict {
   Uuid apns_id{};
 };
 
+// "200: Success", the only status that means so (Apple, "Handling notification responses from APNs").
+constexpr bool accepts(unsigned status) { return status == 200; }
+
 // `scratch` (at least 256 bytes) holds an unescaped reason where the body had escapes; views into it and into `body`
 // live as long as those do. No allocation on the accepted path.
 Verdict read_answer(unsigned status, std::string_view apns_id, std::string_view body, char* scratch,

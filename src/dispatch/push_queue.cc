@@ -31,7 +31,7 @@ Queue::Queue(std::uint32_t pushes_max, std::uint64_t seed)
       free_(pushes_max),
       wheel_(Links{places_.data()}) {}
 
-std::uint32_t Queue::acquire() {
+inline std::uint32_t Queue::acquire() {
   constexpr std::uint32_t kAhead = 6;
   std::uint32_t slot = kNone;
   if (free_count_ != 0) {
@@ -50,10 +50,7 @@ std::uint32_t Queue::acquire() {
   return slot;
 }
 
-std::uint32_t Queue::flow_of(const PushRecord& record, std::uint32_t topic) {
-  const FlowKey key{std::uint64_t{record.credential} << 32 | topic,
-                    std::uint64_t{record.group} << 8 | static_cast<std::uint64_t>(record.priority_class)};
-  if (last_flow_ != kNone && key == last_key_) return last_flow_;
+std::uint32_t Queue::find_flow(const FlowKey& key, const PushRecord& record) {
   const auto next = free_flows_.empty() ? static_cast<std::uint32_t>(flows_.size()) : free_flows_.back();
   const auto [found, fresh] = flow_index_.try_emplace(key, next);
   if (fresh) {
@@ -64,7 +61,7 @@ std::uint32_t Queue::flow_of(const PushRecord& record, std::uint32_t topic) {
     }
     Flow& flow = flows_[next] = Flow{};
     flow.credential = record.credential;
-    flow.topic = topic;
+    flow.topic = static_cast<std::uint32_t>(key.high);
     flow.group = record.group;
     flow.priority_class = static_cast<std::uint8_t>(record.priority_class);
     lanes_[record.credential].flows.push_back(found->second);
@@ -150,11 +147,27 @@ void Queue::link_before(std::uint32_t slot, std::uint32_t before) {
   place.prev = before == kNone ? flow.tail : places_[before].prev;
   (place.prev == kNone ? flow.head : places_[place.prev].next) = slot;
   (before == kNone ? flow.tail : places_[before].prev) = slot;
+  joined(slot, place.flow);
+}
+
+// A fresh place, at the end of its line.
+inline void Queue::link_last(std::uint32_t slot) {
+  Place& place = places_[slot];
+  Flow& flow = flows_[place.flow];
+  place.prev = flow.tail;
+  (flow.tail == kNone ? flow.head : places_[flow.tail].next) = slot;
+  flow.tail = slot;
+  joined(slot, place.flow);
+}
+
+inline void Queue::joined(std::uint32_t slot, std::uint32_t index) {
+  Flow& flow = flows_[index];
+  Lane& lane = lanes_[flow.credential];
   records_[slot].state = PushState::queued;
   ++flow.count;
-  if (flow.in_ring) ++lanes_[flow.credential].ready;
   ++waiting_;
-  ++lanes_[flow.credential].waiting;
+  ++lane.waiting;
+  lane.ready += flow.in_ring ? 1 : 0;
   if (flow.group != 0) {
     Group& group = groups_[flow.group - 1];
     ++group.queued;
@@ -166,7 +179,7 @@ void Queue::link_before(std::uint32_t slot, std::uint32_t before) {
       return;
     }
   }
-  if (!flow.in_ring) enter_ring(place.flow);
+  if (!flow.in_ring) enter_ring(index);
 }
 
 void Queue::unlink(std::uint32_t slot) {
@@ -219,7 +232,7 @@ void Queue::watch_deadline(std::uint32_t slot) {
   if (records_[slot].deadline != kTickNone) wheel_.link(slot, records_[slot].deadline);
 }
 
-void Queue::enter_chain(std::uint32_t slot, std::uint64_t print) {
+inline void Queue::enter_chain(std::uint32_t slot, std::uint64_t print) {
   const PushRecord& mine = records_[slot];
   const std::uint32_t topic = flows_[places_[slot].flow].topic;
   const std::uint64_t hash = hash_of(mine, topic, mine.by_collapse, print != 0 ? print : print_of(mine, topic));
@@ -267,17 +280,19 @@ std::uint32_t Queue::insert(const PushRecord& record, std::uint32_t topic, bool 
   mine.tried = false;
   Place& at = places_[slot] = Place{};
   at.flow = flow_of(record, topic);
-  std::uint32_t place = kNone;
-  if (coalesce) {
-    enter_chain(slot, print);
+  if (coalesce) enter_chain(slot, print);
+  if (at.older == kNone) {
+    link_last(slot);
+  } else {
+    std::uint32_t place = kNone;
     // The place in line of one that stands in the same line; of several, of the oldest.
     for (std::uint32_t older = at.older; older != kNone; older = places_[older].older) {
       const bool in_line = state(older) == PushState::queued && places_[older].flow == at.flow;
       if (in_line && stands_for(slot, older)) place = older;
     }
+    link_before(slot, place);
+    supersede_older(slot, superseded);
   }
-  link_before(slot, place);
-  if (coalesce) supersede_older(slot, superseded);
   watch_deadline(slot);
   return slot;
 }
@@ -319,6 +334,56 @@ std::uint32_t Queue::pop(std::uint32_t credential) {
     if (group.paced && --group.allowance == 0) refresh_group(group);
   }
   return slot;
+}
+
+std::uint32_t Queue::only_flow(const Lane& lane) const {
+  std::uint32_t only = kNone;
+  for (const std::uint32_t ring : lane.rings) {
+    if (ring == kNone) continue;
+    if (only != kNone || flows_[ring].ring_next != ring) return kNone;
+    only = ring;
+  }
+  return only != kNone && flows_[only].group == 0 ? only : kNone;
+}
+
+void Queue::pop(std::uint32_t credential, std::uint32_t most, std::vector<std::uint32_t>& out) {
+  Lane& lane = lanes_[credential];
+  if (const std::uint32_t only = only_flow(lane); only != kNone) return pop_run(lane, only, std::min(most, flows_[only].count), out);
+  for (; most != 0; --most) {
+    const std::uint32_t slot = pop(credential);
+    if (slot == kNone) return;
+    out.push_back(slot);
+  }
+}
+
+// What is counted for each of them is counted for all: nobody else has his turn between.
+void Queue::pop_run(Lane& lane, std::uint32_t index, std::uint32_t count, std::vector<std::uint32_t>& out) {
+  Flow& flow = flows_[index];
+  if (count == 0) return;
+  const std::uint64_t stride = kStrides[flow.priority_class];
+  std::uint64_t& pass = lane.passes[flow.priority_class];
+  pass += stride * count;
+  lane.now = pass - stride;
+  std::uint32_t slot = flow.head;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const std::uint32_t next = places_[slot].next;
+    if (next != kNone) {
+      base::prefetch(&places_[next]);
+      base::prefetch(&records_[next]);
+      base::prefetch(reinterpret_cast<const std::byte*>(&records_[next]) + sizeof(PushRecord) - 1);
+    }
+    wheel_.unlink(slot);
+    records_[slot].state = PushState::in_flight;
+    out.push_back(slot);
+    slot = next;
+  }
+  flow.head = slot;
+  (slot == kNone ? flow.tail : places_[slot].prev) = kNone;
+  flow.count -= count;
+  lane.ready -= count;
+  lane.waiting -= count;
+  waiting_ -= count;
+  if (flow.count == 0) leave_ring(index);
 }
 
 void Queue::unpop(std::uint32_t slot) {
@@ -391,25 +456,20 @@ void Queue::leave_chain(std::uint32_t slot) {
   if (place.older != kNone) places_[place.older].newer = place.newer;
 }
 
-void Queue::finish(std::uint32_t slot, bool accepted, std::vector<Superseded>& superseded) {
-  PushRecord& record = records_[slot];
-  TOCSIN_ASSERT(record.state == PushState::in_flight || record.state == PushState::held);
-  if (record.keyed) {
-    for (std::uint32_t older = accepted ? places_[slot].older : kNone; older != kNone; older = places_[older].older) {
-      if (state(older) == PushState::in_flight) {
-        Meta& other = meta(older);
-        other.outdone = true;
-        other.superseded_by = record.id;
-      } else if (waits(older)) {
-        hold(older);
-        superseded.push_back({older, record.id, true});
-      }
+// It is not the only one of its key.
+void Queue::finish_in_chain(std::uint32_t slot, bool accepted, std::vector<Superseded>& superseded) {
+  const std::uint64_t id = records_[slot].id;
+  for (std::uint32_t older = accepted ? places_[slot].older : kNone; older != kNone; older = places_[older].older) {
+    if (state(older) == PushState::in_flight) {
+      Meta& other = meta(older);
+      other.outdone = true;
+      other.superseded_by = id;
+    } else if (waits(older)) {
+      hold(older);
+      superseded.push_back({older, id, true});
     }
-    leave_chain(slot);
   }
-  record.state = PushState::free;
-  free_[free_count_++] = {slot};
-  --in_use_;
+  leave_chain(slot);
 }
 
 void Queue::advance(Tick now, std::vector<std::uint32_t>& expired) {

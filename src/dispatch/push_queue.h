@@ -26,6 +26,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/assertion.h"
 #include "base/prefetch.h"
 #include "dispatch/coalesce_index.h"
 #include "dispatch/pool.h"
@@ -108,6 +109,8 @@ class Queue {
 
   // The push of this credential that goes next, now in_flight; kNone if none may.
   std::uint32_t pop(std::uint32_t credential);
+  // Appends those that `most` calls of that would give.
+  void pop(std::uint32_t credential, std::uint32_t most, std::vector<std::uint32_t>& out);
   bool has_ready(std::uint32_t credential) const;
   // Credentials that had nothing ready and have now, or had for a moment, since the last call. Appends.
   void take_woken(std::vector<std::uint32_t>& out);
@@ -124,7 +127,21 @@ class Queue {
   // Takes it out of wherever it is, to be ended.
   void hold(std::uint32_t slot);
   // It has ended. Accepted: those of its key that are older and wait are superseded.
-  void finish(std::uint32_t slot, bool accepted, std::vector<Superseded>& superseded);
+  void finish(std::uint32_t slot, bool accepted, std::vector<Superseded>& superseded) {
+    PushRecord& record = records_[slot];
+    TOCSIN_ASSERT(record.state == PushState::in_flight || record.state == PushState::held);
+    if (record.keyed) {
+      const Place& place = places_[slot];
+      if (place.older == kNone && place.newer == kNone) {
+        index_.erase(hash_of(slot), slot);
+      } else {
+        finish_in_chain(slot, accepted, superseded);
+      }
+    }
+    record.state = PushState::free;
+    free_[free_count_++] = {slot};
+    --in_use_;
+  }
 
   // Delayed pushes whose tick has come are queued; those whose deadline has come are held and appended.
   void advance(Tick now, std::vector<std::uint32_t>& expired);
@@ -221,13 +238,23 @@ class Queue {
   };
 
   std::uint32_t acquire();
-  std::uint32_t flow_of(const PushRecord& record, std::uint32_t topic);
+  std::uint32_t flow_of(const PushRecord& record, std::uint32_t topic) {
+    const FlowKey key{std::uint64_t{record.credential} << 32 | topic,
+                      std::uint64_t{record.group} << 8 | static_cast<std::uint64_t>(record.priority_class)};
+    return last_flow_ != kNone && key == last_key_ ? last_flow_ : find_flow(key, record);
+  }
+  std::uint32_t find_flow(const FlowKey& key, const PushRecord& record);
   bool eligible(const Flow& flow) const { return flow.group == 0 || groups_[flow.group - 1].may_send(); }
   void enter_ring(std::uint32_t index);
   void leave_ring(std::uint32_t index);
   void refresh_group(Group& group);
   // Links a slot into its flow in front of `before`; kNone: at the end.
   void link_before(std::uint32_t slot, std::uint32_t before);
+  void link_last(std::uint32_t slot);
+  void joined(std::uint32_t slot, std::uint32_t index);
+  // The only line of this credential that may send, if nothing of it is counted; kNone.
+  std::uint32_t only_flow(const Lane& lane) const;
+  void pop_run(Lane& lane, std::uint32_t index, std::uint32_t count, std::vector<std::uint32_t>& out);
   void link_front(std::uint32_t slot) { link_before(slot, flows_[places_[slot].flow].head); }
   void unlink(std::uint32_t slot);
   void give_back(const PushRecord& record);
@@ -249,10 +276,12 @@ class Queue {
   }
   std::uint64_t hash_of(std::uint32_t slot) const {
     const PushRecord& record = records_[slot];
-    const std::uint32_t topic = flows_[places_[slot].flow].topic;
     const std::uint64_t known = record.tried ? metas_[slot].print : 0;
+    if (known != 0 && !record.by_collapse) return known;
+    const std::uint32_t topic = flows_[places_[slot].flow].topic;
     return hash_of(record, topic, record.by_collapse, known != 0 ? known : print_of(record, topic));
   }
+  void finish_in_chain(std::uint32_t slot, bool accepted, std::vector<Superseded>& superseded);
   void leave_chain(std::uint32_t slot);
 
   std::uint64_t seed_;

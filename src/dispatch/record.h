@@ -112,9 +112,7 @@ inline std::uint8_t pack_uuid_content(std::string_view text, Uuid& out) {
 
 // The text again, base::kUuidTextBytes of it.
 inline void put_uuid_content(const PushRecord& record, char* out) {
-  Uuid uuid;
-  std::memcpy(uuid.data(), record.content().data(), uuid.size());
-  base::uuid_format(uuid, out, (record.flags & PushRecord::kUuidUpper) != 0);
+  base::uuid_format(reinterpret_cast<const std::uint8_t*>(record.content().data()), out, (record.flags & PushRecord::kUuidUpper) != 0);
 }
 
 }  // namespace tocsin::dispatch

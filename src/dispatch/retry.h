@@ -28,7 +28,7 @@ inline constexpr unsigned kWaitsMax = 10;
 class RetryBudget {
  public:
   explicit RetryBudget(double left = 100) : left_(left) {}
-  void first_attempt() { add(0.1); }
+  void first_attempts(std::uint32_t count) { add(0.1 * count); }
   void accepted() { add(2); }
   bool spend(std::int64_t now) {
     if (filled_at_ == base::kNever) filled_at_ = now;  // the origin of `now` is arbitrary

@@ -16,9 +16,10 @@ Shard::Shard(const ShardOptions& options)
       token_holds_(base::mix64(options.seed + 2)),
       connections_(options.connections_max) {
   engine_allowance_.paced = options.paced;
-  requests_.reserve(1024);
-  request_slots_.reserve(1024);
-  popped_.reserve(1024);
+  requests_.resize(kBatchMax);
+  request_slots_.reserve(kBatchMax);
+  popped_.reserve(kBatchMax);
+  uuid_texts_.resize(kBatchMax);
 }
 
 Shard::~Shard() = default;
@@ -120,8 +121,11 @@ void Shard::apply_control(const Event& event) {
     case EventKind::template_added: {
       TOCSIN_ASSERT(event.index == templates_.size() && event.index < options_.templates_max);
       templates_.push_back(event.template_config);
+      const TemplateConfig& config = *templates_.back();
       const auto number = static_cast<std::uint32_t>(topics_.size());
-      template_topics_.push_back(topics_.try_emplace(event.template_config->options.topic, number).first->second);
+      const std::uint32_t topic = topics_.try_emplace(config.options.topic, number).first->second;
+      template_facts_.push_back({topic, config.options.coalesce, config.options.push_type != PushType::mdm, config.options.form,
+                                 base::as_bytes(config.halves.before), base::as_bytes(config.halves.after)});
       break;
     }
     case EventKind::group_added:
@@ -209,29 +213,26 @@ void Shard::apply_control(const Event& event) {
 
 // Asks for the memory that taking it will look at. Its token's fingerprint, if that was needed.
 std::uint64_t Shard::expect(const PushRecord& push) const {
-  const TemplateOptions& options = templates_[push.template_index]->options;
-  if (!options.coalesce) return 0;
-  return queue_.expect_key(push, template_topics_[push.template_index], options.push_type != PushType::mdm);
+  const TemplateFacts& facts = template_facts_[push.template_index];
+  return facts.coalesce ? queue_.expect_key(push, facts.topic, facts.by_collapse_id) : 0;
 }
 
 void Shard::take(std::span<const PushRecord> pushes) {
   constexpr std::size_t kAhead = 8;
   std::uint64_t prints[kAhead] = {};
+  std::uint32_t looked_at = kNone;  // pushes come in runs of one credential
   for (std::size_t i = 0; i < std::min(kAhead, pushes.size()); ++i) prints[i] = expect(pushes[i]);
   for (std::size_t i = 0; i < pushes.size(); ++i) {
     const PushRecord& push = pushes[i];
     const std::uint64_t print = prints[i % kAhead];
     if (i + kAhead < pushes.size()) prints[i % kAhead] = expect(pushes[i + kAhead]);
-    TOCSIN_ASSERT(push.credential < credentials_.size() && push.template_index < templates_.size() &&
-                  push.group <= groups_.size());
-    const TemplateOptions& options = templates_[push.template_index]->options;
+    TOCSIN_ASSERT((push.credential == looked_at || push.credential < credentials_.size()) &&
+                  push.template_index < templates_.size() && push.group <= groups_.size());
+    const TemplateFacts& facts = template_facts_[push.template_index];
     // One of a cancelled group never goes, and so takes nobody's place.
     const bool cancelled = push.group != 0 && queue_.group_cancelled(push.group - 1);
     if (queue_.waiting(push.credential) == 0) first_waits(credentials_[push.credential]);
-    // An MDM wake-up is one wake-up whatever else it carries; others are told apart by their collapse id.
-    const std::uint32_t slot = queue_.insert(push, template_topics_[push.template_index],
-                                             options.coalesce && !cancelled, options.push_type != PushType::mdm,
-                                             superseded_, print);
+    const std::uint32_t slot = queue_.insert(push, facts.topic, facts.coalesce && !cancelled, facts.by_collapse_id, superseded_, print);
     if (cancelled) {
       queue_.hold(slot);
       mark(Mark::cancelled_group);
@@ -239,9 +240,11 @@ void Shard::take(std::span<const PushRecord> pushes) {
       if (credentials_[push.credential].removed) mark_changed(credentials_[push.credential]);
       continue;
     }
-    Credential& credential = credentials_[push.credential];
+    if (push.credential == looked_at) continue;
+    looked_at = push.credential;
+    Credential& credential = credentials_[looked_at];
     if (!credential.removed && credential.config->connections_min > 1) credential.opening = true;  // want_connection() judges
-    activate(push.credential);
+    activate(looked_at);
   }
   end_superseded();
   counters_.taken += pushes.size();

@@ -59,6 +59,10 @@ class Shard {
  private:
   static constexpr std::uint32_t kNone = 0xffffffff;
 
+  // Requests handed to a session at once: few enough that their array stays in the first-level cache. What is
+  // written piles up in one buffer, so TLS records fill whatever this number is.
+  static constexpr std::uint32_t kBatchMax = 64;
+
   // What a rate has granted and was not used in this time is void, so that nothing gathers behind the bucket's back.
   static constexpr std::int64_t kLeaseNs = 50 * base::kMillisecond;
 
@@ -120,6 +124,15 @@ class Shard {
     // The last answers, for the alarm.
     unsigned answers = 0;
     unsigned bad_tokens = 0;
+  };
+
+  // What each push asks of its template, at hand.
+  struct TemplateFacts {
+    std::uint32_t topic = 0;          // a number; equal for equal topics
+    bool coalesce = false;
+    bool by_collapse_id = false;      // an MDM wake-up is one wake-up whatever else it carries; others are told apart by it
+    PayloadForm form = PayloadForm::fixed;
+    base::ByteView before, after;     // of the payload, around the part
   };
 
   // Those who wait for a dial to an endpoint.
@@ -254,6 +267,7 @@ class Shard {
   }
   void mark(Mark mark) { ++counters_.marks[static_cast<std::size_t>(mark)]; }
   void mark_dirty(base::Handle handle, Connection& connection);
+  bool seal(base::Handle handle, Connection& connection, std::size_t bytes);
   void flush(base::Handle handle, Connection& connection);
   void start_send(base::Handle handle, Connection& connection);
   void log(LogLevel level, const char* event, std::string text);
@@ -286,20 +300,18 @@ class Shard {
   void use_allowance(Credential& credential, std::uint32_t count);
   void ask_for_line();
   void ask(Pace pace, std::uint32_t index, Allowance& allowance, std::uint32_t count);
-  struct Popped {
-    std::uint32_t slot = 0;
-    std::uint64_t print = 0;  // 0: no token is known to be dead
-  };
   void pop_batch(std::uint32_t index, std::uint32_t most);
   // False: it may not go now (delayed, or ended).
-  bool may_go(const Popped& popped);
-  base::ByteView uuid_text(const PushRecord& record);
+  bool may_go(std::uint32_t slot, const Queue::Meta& meta);
+  bool may_go_after_all(std::uint32_t slot);
   void add_request(std::uint32_t slot, Connection& connection);
   std::uint32_t prepared_list(Connection& connection, const PushRecord& record);
+  std::uint32_t prepare_list(Connection& connection, const PushRecord& record, std::size_t key, bool collapse);
   void fail_waiting(std::uint32_t index, End end, Reason reason, std::string_view text);
 
   // --- shard_end.cc: answers and ends
   void on_answer(Connection& connection, const h2::Answer& answer);
+  void on_accepted(std::uint32_t slot, Connection& connection, std::string_view apns_id);
   void connection_proven(Connection& connection);
   void note_rejection(std::uint32_t slot, Connection& connection, const apns::Rule& rule, const apns::Verdict& verdict,
                       std::uint16_t status);
@@ -327,7 +339,7 @@ class Shard {
   base::Slab<Connection> connections_;
   std::vector<Credential> credentials_;
   std::vector<std::shared_ptr<const TemplateConfig>> templates_;
-  std::vector<std::uint32_t> template_topics_;  // numbers; equal for equal topics
+  std::vector<TemplateFacts> template_facts_;   // by the same index
   std::unordered_map<std::string, std::uint32_t> topics_;
   std::vector<Allowance> groups_;               // paced and asked; what is left stands in the queue
   std::vector<std::uint32_t> leased_groups_;    // with a grant that may yet become void
@@ -355,10 +367,10 @@ class Shard {
   std::vector<base::Handle> deferred_;  // connections with handshake bytes kept for a later step
   std::vector<h2::Answer> answers_;
   std::vector<h2::Event> h2_events_;
-  std::vector<h2::Request> requests_;
+  std::vector<h2::Request> requests_;   // of a batch; those behind request_slots_.size() are of earlier ones
   std::vector<std::uint32_t> request_slots_;
-  std::vector<Popped> popped_;
-  std::vector<std::array<char, base::kUuidTextBytes>> uuid_texts_;  // of requests_
+  std::vector<std::uint32_t> popped_;
+  std::vector<std::array<char, base::kUuidTextBytes>> uuid_texts_;  // of requests_, by position
   std::vector<h2::Orphan> orphans_;
   std::vector<base::Handle> handles_;   // scratch of run_deadlines
   std::vector<std::uint32_t> slots_;    // scratch of whatever the queue hands out

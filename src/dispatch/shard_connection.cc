@@ -337,21 +337,22 @@ void Shard::mark_dirty(base::Handle handle, Connection& connection) {
   dirty_.push_back(handle);
 }
 
+// Encrypts the first `bytes` of what is to go out. False: TLS failed, and the connection is lost.
+bool Shard::seal(base::Handle handle, Connection& connection, std::size_t bytes) {
+  const tls::State state = connection.tls->send(connection.plain_out.readable().first(bytes), connection.wire[1 - connection.sending_index]);
+  connection.plain_out.consume(bytes);
+  if (state != tls::State::failed) return true;
+  const tls::Failure failure = connection.tls->failure();
+  lose(handle, connection, failure.cause, failure.text);
+  return false;
+}
+
 void Shard::flush(base::Handle handle, Connection& connection) {
   connection.dirty = false;
   if (connection.state == ConnectionState::closing) return;
   if (connection.h2 != nullptr && connection.tls->state() == tls::State::open) {
     connection.h2->write_pending(connection.plain_out);
-    if (!connection.plain_out.empty()) {
-      const tls::State state =
-          connection.tls->send(connection.plain_out.readable(), connection.wire[1 - connection.sending_index]);
-      connection.plain_out.clear();
-      if (state == tls::State::failed) {
-        const tls::Failure failure = connection.tls->failure();
-        lose(handle, connection, failure.cause, failure.text);
-        return;
-      }
-    }
+    if (!connection.plain_out.empty() && !seal(handle, connection, connection.plain_out.size())) return;
   }
   if (!connection.sending) start_send(handle, connection);
 }
@@ -389,6 +390,8 @@ void Shard::on_sent(base::Handle handle, Connection& connection, const Event& ev
     return;
   }
   connection.sending = false;
+  // The buffer that was just read is the warmer one: it is filled next.
+  if (connection.wire[1 - connection.sending_index].empty()) connection.sending_index = 1 - connection.sending_index;
   if (connection.close_after_send) {
     start_send(handle, connection);
   } else {

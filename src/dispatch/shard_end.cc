@@ -6,6 +6,7 @@
 
 #include "apns/answer.h"
 #include "base/assertion.h"
+#include "base/hex.h"
 #include "dispatch/shard.h"
 
 namespace tocsin::dispatch {
@@ -80,36 +81,42 @@ void Shard::on_answer(Connection& connection, const h2::Answer& answer) {
   }
   // A final :status counts even if what came behind it was cut off or broken (invariant 1).
   if (answer.kind != h2::AnswerKind::complete) mark(Mark::status_before_reset);
+  if (apns::accepts(answer.status)) return on_accepted(slot, connection, answer.captured[0]);
   char scratch[256];
   const apns::Verdict verdict = apns::read_answer(answer.status, answer.captured[0], base::as_text(answer.body),
                                                   scratch, sizeof(scratch));
-  const bool accepted = verdict.end == End::accepted;
-  apns::Rule rule = accepted ? apns::Rule{apns::Retry::never, apns::Scope::push, ""}
-                             : apns::rule_for(answer.status, verdict.reason);
+  apns::Rule rule = apns::rule_for(answer.status, verdict.reason);
   if (verdict.reason == Reason::invalid_provider_token && forget_future_token(connection)) {
     rule = apns::rule_for(answer.status, Reason::expired_provider_token);
   }
   // An answer about the credential itself does not show that the way is good.
-  if (accepted || rule.scope != apns::Scope::credential) connection_proven(connection);
-  if (connection.ramp.active() && accepted && connection.ramp.good_answer()) reaches_[connection.reach]->recovered();
-  const std::uint32_t index = connection.credential;
-  count_answer(index, verdict.reason);
-  if (accepted) {
-    credentials_[index].tokens_expired = 0;
-    credentials_[index].budget.accepted();
-  } else {
-    note_rejection(slot, connection, rule, verdict, answer.status);
-    if (retry(slot, connection, rule, answer.status, verdict.reason)) return;
-  }
-  if (!token_holds_.empty() && accepted) {
-    token_holds_.forget(template_topics_[queue_.record(slot).template_index], queue_.record(slot).token());
-  }
+  if (rule.scope != apns::Scope::credential) connection_proven(connection);
+  count_answer(connection.credential, verdict.reason);
+  note_rejection(slot, connection, rule, verdict, answer.status);
+  if (retry(slot, connection, rule, answer.status, verdict.reason)) return;
   Outcome& outcome = add_outcome(slot, verdict.end);
   outcome.status = answer.status;
   outcome.unregistered_unix_ms = verdict.unregistered_unix_ms;
   if (verdict.has_apns_id) outcome.apns_id = verdict.apns_id;
   if (verdict.reason != Reason::none) set_reason(outcome, verdict.reason, verdict.reason_text);
-  release(slot, accepted);
+  release(slot, false);
+}
+
+void Shard::on_accepted(std::uint32_t slot, Connection& connection, std::string_view apns_id) {
+  if (connection.confirming || !connection.proven) connection_proven(connection);
+  if (connection.ramp.active() && connection.ramp.good_answer()) reaches_[connection.reach]->recovered();
+  Credential& credential = credentials_[connection.credential];
+  if (credential.config->bad_tokens_share > 0) count_answer(connection.credential, Reason::none);
+  credential.tokens_expired = 0;
+  credential.budget.accepted();
+  if (!token_holds_.empty()) {
+    const PushRecord& record = queue_.record(slot);
+    token_holds_.forget(template_facts_[record.template_index].topic, record.token());
+  }
+  Outcome& outcome = add_outcome(slot, End::accepted);
+  outcome.status = 200;
+  if (Uuid theirs; !apns_id.empty() && base::uuid_parse(apns_id, theirs)) outcome.apns_id = theirs;
+  release(slot, true);
 }
 
 // What a rejection says beyond its push: about the token, the connection, the credential.
@@ -120,7 +127,7 @@ void Shard::note_rejection(std::uint32_t slot, Connection& connection, const apn
   if (status == 410) {
     const std::int64_t since_ms =
         verdict.unregistered_unix_ms != 0 ? verdict.unregistered_unix_ms : now_.wall_ns / base::kMillisecond;
-    dead_tokens_.add(template_topics_[record.template_index], record.token(), since_ms);
+    dead_tokens_.add(template_facts_[record.template_index].topic, record.token(), since_ms);
   }
   if (apns::slows_down(status, verdict.reason)) connection.rejected = true;
   const bool current = connection.version == credential.version;
@@ -175,7 +182,7 @@ bool Shard::retry(std::uint32_t slot, const Connection& connection, const apns::
   const std::int64_t at = now_.mono_ns + retry_delay_ns(how, meta.delays, options_.retry_later_ns, prng_);
   Tick until = tick_at(at) + 1;
   if (how == apns::Retry::token) {
-    until = token_holds_.hold(template_topics_[record.template_index], record.token(), tick_at(now_.mono_ns), prng_);
+    until = token_holds_.hold(template_facts_[record.template_index].topic, record.token(), tick_at(now_.mono_ns), prng_);
   }
   if (record.deadline != kTickNone && until >= record.deadline) {
     mark(Mark::retry_past_deadline);

@@ -9,9 +9,10 @@
 namespace tocsin::dispatch {
 namespace {
 
-// Requests handed to a session at once: few enough that their array stays in the first-level cache. What is
-// written piles up in one buffer until the flush, so TLS records fill whatever this number is.
-constexpr std::uint32_t kBatchMax = 64;
+// What has been written is encrypted, in full records, once it comes to so much: while it is in the first caches, and into a buffer
+// that stays small.
+constexpr std::size_t kRecordBytes = 16'384;  // of plain text in a TLS record (RFC 8446 section 5.1)
+constexpr std::size_t kSealBytes = 2 * kRecordBytes;
 
 // Stream ids are odd and end at 2^31 - 1; a connection this near the end is replaced.
 constexpr std::int32_t kStreamIdRotate = 0x7fffff00;
@@ -99,6 +100,12 @@ void Shard::serve(base::Handle handle, std::uint32_t index, Credential& credenti
   }
   while (connection.unsent_bytes() + connection.plain_out.size() < options_.wire_high_water_bytes) {
     if (write_batch(handle, connection, index, credential) == 0) break;
+    if (connection.plain_out.size() < kSealBytes) continue;
+    if (!seal(handle, connection, connection.plain_out.size() / kRecordBytes * kRecordBytes)) {
+      if (current || credential.renewing) --strength.usable;
+      return;
+    }
+    connection.plain_out.compact();
   }
   if (connection.takes_nothing_mono_ns != base::kNever &&
       now_.mono_ns - connection.takes_nothing_mono_ns >= connection.config->answer_timeout_ns) {
@@ -255,48 +262,51 @@ void Shard::ask(Pace pace, std::uint32_t index, Allowance& allowance, std::uint3
   out_->wants.push_back({pace, index, count});
 }
 
-std::uint32_t Shard::prepared_list(Connection& connection, const PushRecord& record) {
+inline std::uint32_t Shard::prepared_list(Connection& connection, const PushRecord& record) {
   const bool collapse = record.collapse_bytes != 0;
   const std::size_t key = std::size_t{record.template_index} * 2 + (collapse ? 1 : 0);
+  const bool there = key < connection.prepared.size() && connection.prepared[key] != 0;
+  return there ? connection.prepared[key] - 1 : prepare_list(connection, record, key, collapse);
+}
+
+std::uint32_t Shard::prepare_list(Connection& connection, const PushRecord& record, std::size_t key, bool collapse) {
   if (key >= connection.prepared.size()) connection.prepared.resize(std::max(key + 1, templates_.size() * 2), 0);
-  std::uint32_t& number = connection.prepared[key];
-  if (number == 0) {
-    number = 1 + connection.h2->prepare(apns::request_fields(templates_[record.template_index]->options,
-                                                             connection.config->authority, collapse,
-                                                             connection.authorization));
-  }
-  return number - 1;
+  connection.prepared[key] = 1 + connection.h2->prepare(apns::request_fields(templates_[record.template_index]->options,
+                                                                             connection.config->authority, collapse,
+                                                                             connection.authorization));
+  return connection.prepared[key] - 1;
 }
 
-// The text of a UUID that is kept as bytes, until the batch is written.
-base::ByteView Shard::uuid_text(const PushRecord& record) {
-  std::array<char, base::kUuidTextBytes>& text = uuid_texts_.emplace_back();
-  put_uuid_content(record, text.data());
-  return std::as_bytes(std::span(text));
-}
-
+// Of the request's fields each that is looked at is written; the rest is an earlier request's.
 void Shard::add_request(std::uint32_t slot, Connection& connection) {
   const PushRecord& record = queue_.record(slot);
-  const TemplateConfig& config = *templates_[record.template_index];
-  h2::Request& request = requests_.emplace_back();
+  const TemplateFacts& facts = template_facts_[record.template_index];
+  const std::size_t position = request_slots_.size();
+  h2::Request& request = requests_[position];
   request.tag = slot;
   request.prepared = prepared_list(connection, record);
-  request.slots[0] = record.token();
+  const std::byte* const data = record.data();
+  request.slots[0] = {data, record.token_bytes};
   request.slots[1] = std::as_bytes(std::span(record.apns_id));
-  request.slots[2] = record.collapse_id();
-  switch (config.options.form) {
+  request.slots[2] = {data + record.token_bytes, record.collapse_bytes};
+  const base::ByteView content{data + record.token_bytes + record.collapse_bytes, record.content_bytes};
+  switch (facts.form) {
     case PayloadForm::fixed:
-      request.body[0] = base::as_bytes(config.halves.before);
+      request.body[0] = facts.before;
       request.body_parts = 1;
       break;
     case PayloadForm::with_part:
-      request.body[0] = base::as_bytes(config.halves.before);
-      request.body[1] = record.uuid_content() ? uuid_text(record) : record.content();
-      request.body[2] = base::as_bytes(config.halves.after);
+      request.body[0] = facts.before;
+      request.body[1] = content;
+      request.body[2] = facts.after;
       request.body_parts = 3;
+      if (record.uuid_content()) {
+        put_uuid_content(record, uuid_texts_[position].data());
+        request.body[1] = std::as_bytes(std::span(uuid_texts_[position]));
+      }
       break;
     case PayloadForm::own:
-      request.body[0] = record.content();
+      request.body[0] = content;
       request.body_parts = 1;
       break;
   }
@@ -306,29 +316,28 @@ void Shard::add_request(std::uint32_t slot, Connection& connection) {
 // Takes up to `most` pushes out of the queue, and asks for the memory that may_go() will look at.
 void Shard::pop_batch(std::uint32_t index, std::uint32_t most) {
   popped_.clear();
-  while (popped_.size() < most) {
-    const std::uint32_t slot = queue_.pop(index);
-    if (slot == Queue::kNone) break;
-    popped_.push_back({slot, 0});
-  }
+  queue_.pop(index, most, popped_);
   const bool any_dead = !dead_tokens_.empty();
-  for (Popped& each : popped_) {
-    const PushRecord& record = queue_.record(each.slot);
+  for (const std::uint32_t slot : popped_) {
+    const PushRecord& record = queue_.record(slot);
     if (!any_dead && !record.keyed) continue;
-    Queue::Meta& meta = queue_.meta(each.slot);
-    if (meta.print == 0) meta.print = queue_.print_of(record, template_topics_[record.template_index]);
-    if (!any_dead) continue;
-    each.print = meta.print;
-    dead_tokens_.expect(each.print);
+    Queue::Meta& meta = queue_.meta(slot);
+    if (meta.print == 0) meta.print = queue_.print_of(record, template_facts_[record.template_index].topic);
+    dead_tokens_.expect(meta.print);
   }
 }
 
-bool Shard::may_go(const Popped& popped) {
-  const std::uint32_t slot = popped.slot;
+// False: it may not go now (delayed, or ended).
+bool Shard::may_go(std::uint32_t slot, const Queue::Meta& meta) {
+  const bool plain = !dead_tokens_.may_be(meta.print) && !meta.owes && token_holds_.empty();
+  return plain || may_go_after_all(slot);
+}
+
+bool Shard::may_go_after_all(std::uint32_t slot) {
   const PushRecord& record = queue_.record(slot);
-  const std::uint32_t topic = template_topics_[record.template_index];
-  if (popped.print != 0) {
-    if (const std::int64_t dead_ms = dead_tokens_.find(popped.print); dead_ms != 0) {
+  const std::uint32_t topic = template_facts_[record.template_index].topic;
+  if (const std::uint64_t print = queue_.meta(slot).print; !dead_tokens_.empty()) {
+    if (const std::int64_t dead_ms = dead_tokens_.find(print); dead_ms != 0) {
       if (record.registered_unix_ms() <= dead_ms) {
         mark(Mark::dead_token_met);
         queue_.hold(slot);
@@ -367,33 +376,33 @@ std::uint32_t Shard::write_batch(base::Handle handle, Connection& connection, st
     return 0;
   }
   const std::uint32_t room = std::min(possible, allowed(index, credential, possible));
-  requests_.clear();
   request_slots_.clear();
-  uuid_texts_.clear();
-  uuid_texts_.reserve(room);  // views of its elements must last
-  while (requests_.size() < room) {
-    pop_batch(index, room - static_cast<std::uint32_t>(requests_.size()));
+  while (request_slots_.size() < room) {
+    pop_batch(index, room - static_cast<std::uint32_t>(request_slots_.size()));
     if (popped_.empty()) break;
-    for (const Popped& each : popped_) {
-      if (may_go(each)) add_request(each.slot, connection);
+    for (const std::uint32_t slot : popped_) {
+      if (may_go(slot, queue_.meta(slot))) add_request(slot, connection);
     }
   }
-  if (requests_.empty()) return 0;
-  const std::size_t written = connection.h2->write(requests_, connection.plain_out);
-  connection.window_shut = written < requests_.size();
+  const std::size_t count = request_slots_.size();
+  if (count == 0) return 0;
+  const std::size_t written = connection.h2->write(std::span(requests_).first(count), connection.plain_out);
+  connection.window_shut = written < count;
   if (connection.window_shut) mark(Mark::window_blocked);
   if (written == 0) note_takes_nothing(handle, connection);
-  for (std::size_t i = requests_.size(); i > written; --i) queue_.unpop(request_slots_[i - 1]);
+  for (std::size_t i = count; i > written; --i) queue_.unpop(request_slots_[i - 1]);
+  std::uint32_t first_attempts = 0;
   for (std::size_t i = 0; i < written; ++i) {
     Queue::Meta& meta = queue_.meta(request_slots_[i]);
     meta.sent_mono_ns = now_.mono_ns;
-    if (++meta.attempts == 1) credential.budget.first_attempt();
+    first_attempts += ++meta.attempts == 1 ? 1 : 0;
     if (meta.maybe_processed) {
       meta.doubled = true;
       ++counters_.possibly_doubled;
     }
   }
   if (written != 0) {
+    credential.budget.first_attempts(first_attempts);
     connection.takes_nothing_mono_ns = base::kNever;
     if (connection.in_flight == 0) {
       connection.last_answer_mono_ns = now_.mono_ns;

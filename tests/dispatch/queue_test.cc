@@ -229,8 +229,8 @@ class Twin {
     }
   }
 
-  std::optional<std::uint32_t> pop(std::uint32_t credential) {
-    const std::uint32_t slot = queue_.pop(credential);
+  std::optional<std::uint32_t> pop(std::uint32_t credential) { return judge_pop(credential, queue_.pop(credential)); }
+  std::optional<std::uint32_t> judge_pop(std::uint32_t credential, std::uint32_t slot) {
     bool possible = false;
     bool is_front = false;
     for (const auto& [line, places] : model_.lines) {
@@ -254,7 +254,16 @@ class Twin {
   void pop_some() {
     const std::uint32_t credential = narrow_ ? 0 : pick(kCredentials);
     Slots popped;
-    for (std::uint32_t i = 1 + pick(6); i != 0; --i) {
+    const std::uint32_t most = 1 + pick(6);
+    const bool at_once = prng_.chance(0.5);
+    if (at_once) {
+      queue_.pop(credential, most, popped);
+      EXPECT_LE(popped.size(), most);
+      for (const std::uint32_t slot : popped) judge_pop(credential, slot);
+      if (popped.size() < most) judge_pop(credential, Queue::kNone);
+      seen["popped at once"] += popped.size() > 1 ? 1 : 0;
+    }
+    for (std::uint32_t i = at_once ? 0 : most; i != 0; --i) {
       const auto slot = pop(credential);
       if (!slot) break;
       if (prng_.chance(0.1)) {
@@ -494,7 +503,7 @@ TEST(QueueModel, AgreesOverRandomOperations) {
   }
   // The runs had substance.
   for (const char* what : {"place taken", "superseded", "superseded by an accepted one", "superseded by a retry",
-                           "left alone", "several superseded", "retry outdone", "retry superseded", "delayed", "unpopped", "expired", "released",
+                           "left alone", "popped at once", "several superseded", "retry outdone", "retry superseded", "delayed", "unpopped", "expired", "released",
                            "cancelled", "group cancelled", "group starved"}) {
     EXPECT_GE(seen[what], 50) << what;
   }

@@ -268,7 +268,7 @@ TEST(Budget, BeginsWithAHundredWhateverTheClockSays) {
 TEST(Budget, GrowsWithFirstAttemptsAndAcceptedPushes) {
   RetryBudget budget;
   spend_all(budget, 0);
-  for (unsigned i = 0; i < 1005; ++i) budget.first_attempt();
+  for (unsigned i = 0; i < 1005; ++i) budget.first_attempts(1);
   EXPECT_EQ(spend_all(budget, 0), 100u);
   // A retry that is accepted allows two: what piled up in an outage goes out faster and faster.
   unsigned in_flight = 1;
@@ -295,7 +295,7 @@ TEST(Budget, NeverGivesMoreThanWasPutIn) {
         budget.accepted();
         put_in += 2;
       } else if (what < 30) {
-        budget.first_attempt();
+        budget.first_attempts(1);
         put_in += 0.1;
       } else if (what < 40 && step != 0) {
         const std::int64_t wait = static_cast<std::int64_t>(chance.below(static_cast<std::uint64_t>(kSecond)));

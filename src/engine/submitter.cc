@@ -3,6 +3,7 @@
 // one go for all of it (engine, then each shard), then records are built and enqueued in bulk per shard.
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstring>
 #include <utility>
 
@@ -27,7 +28,12 @@ struct Wrong {
   std::string message;
 };
 
-Wrong wrong(Code code, std::string message) { return {code, std::move(message)}; }
+// False, so that who finds something wrong returns it.
+[[gnu::cold, gnu::noinline]] bool wrong(Wrong& out, Code code, std::string_view message) {
+  out.code = code;
+  out.message = message;
+  return false;
+}
 
 }  // namespace
 
@@ -61,8 +67,9 @@ struct Submitter::Impl {
     std::size_t count = 0;
   };
 
-  Wrong check(const Push& push, Place& place);
-  Wrong check_words(const Push& push);
+  // False: `bad` says what is wrong with it.
+  bool check(const Push& push, Place& place, Wrong& bad);
+  bool check_words(const Push& push, Wrong& bad);
   bool build(const Push& push, const Place& place, base::Now now);
   Uuid next_apns_id();
 
@@ -101,52 +108,52 @@ Result<Submitter> Engine::submitter() {
 }
 
 // What is neither text nor a handle of template or credential.
-Wrong Submitter::Impl::check_words(const Push& push) {
+bool Submitter::Impl::check_words(const Push& push, Wrong& bad) {
   if (push.struct_bytes != sizeof(Push) || push.version != kPushVersion) {
-    return wrong(Code::unsupported, "struct_bytes, version: not a Push of this library's version (" +
+    return wrong(bad, Code::unsupported, "struct_bytes, version: not a Push of this library's version (" +
                                         std::to_string(sizeof(Push)) + " bytes, version 1)");
   }
   if (static_cast<std::uint32_t>(push.group) > engine.shared.groups.size()) {
-    return wrong(Code::unknown_handle, "group: this engine gave out no such group");
+    return wrong(bad, Code::unknown_handle, "group: this engine gave out no such group");
   }
   if (push.priority_class > PriorityClass::bulk) {
-    return wrong(Code::invalid_argument, "priority_class: neither normal, urgent nor bulk");
+    return wrong(bad, Code::invalid_argument, "priority_class: neither normal, urgent nor bulk");
   }
   if (push.policy != Policy::at_least_once && push.policy != Policy::at_most_once) {
-    return wrong(Code::invalid_argument, "policy: neither at_least_once nor at_most_once");
+    return wrong(bad, Code::invalid_argument, "policy: neither at_least_once nor at_most_once");
   }
   if (push.deadline_unix_ns < 0) {
-    return wrong(Code::invalid_argument, "deadline_unix_ns: must be a time in Unix nanoseconds, or 0 for none");
+    return wrong(bad, Code::invalid_argument, "deadline_unix_ns: must be a time in Unix nanoseconds, or 0 for none");
   }
   if (push.token_registered_unix_ms < 0 || push.token_registered_unix_ms > kUnixMsMax) {
-    return wrong(Code::invalid_argument, "token_registered_unix_ms: must be a time in Unix milliseconds below 2^48, or 0");
+    return wrong(bad, Code::invalid_argument, "token_registered_unix_ms: must be a time in Unix milliseconds below 2^48, or 0");
   }
-  if (push.reserved != 0) return wrong(Code::invalid_argument, "reserved: must be 0");
-  return {};
+  if (push.reserved != 0) return wrong(bad, Code::invalid_argument, "reserved: must be 0");
+  return true;
 }
 
-Wrong Submitter::Impl::check(const Push& push, Place& place) {
-  if (Wrong bad = check_words(push); bad.code != Code::ok) return bad;
+bool Submitter::Impl::check(const Push& push, Place& place, Wrong& bad) {
+  if (!check_words(push, bad)) return false;
   const auto template_index = static_cast<std::uint32_t>(push.template_handle) - 1;
   const auto credential_index = static_cast<std::uint32_t>(push.credential) - 1;
   if (template_index >= engine.shared.templates.size()) {
-    return wrong(Code::unknown_handle, "template_handle: this engine gave out no such template");
+    return wrong(bad, Code::unknown_handle, "template_handle: this engine gave out no such template");
   }
   if (credential_index >= engine.shared.credentials.size()) {
-    return wrong(Code::unknown_handle, "credential: this engine gave out no such credential");
+    return wrong(bad, Code::unknown_handle, "credential: this engine gave out no such credential");
   }
   const engine::CredentialEntry& credential = *engine.shared.credentials[credential_index];
   if (credential.removed.load(std::memory_order_acquire)) {
-    return wrong(Code::unknown_handle, "credential: it was removed");
+    return wrong(bad, Code::unknown_handle, "credential: it was removed");
   }
   const std::string_view token = push.token.view();
   if (token.empty() || token.size() > kTokenHexDigitsMax || !base::hex_decode(token, place.token.data())) {
     const apns::Refusal refusal = apns::check_token(token);
-    return wrong(Code::invalid_argument, refusal.text.empty() ? "token: not a device token" : "token: " + refusal.text);
+    return wrong(bad, Code::invalid_argument, refusal.text.empty() ? "token: not a device token" : "token: " + refusal.text);
   }
   if (push.collapse_id.size != 0) {
     if (const apns::Refusal refusal = apns::check_collapse_id(push.collapse_id.view())) {
-      return wrong(Code::invalid_argument, "collapse_id: " + refusal.text);
+      return wrong(bad, Code::invalid_argument, "collapse_id: " + refusal.text);
     }
   }
   const TemplateOptions& options = engine.shared.templates[template_index]->options;
@@ -156,7 +163,7 @@ Wrong Submitter::Impl::check(const Push& push, Place& place) {
   if ((token_shown && options.push_type == PushType::mdm) ||
       (shows == engine::Shows::certificate && options.push_type == PushType::location)) {
     if (const apns::Refusal refusal = apns::check_credential(options.push_type, token_shown)) {
-      return wrong(Code::invalid_argument, "credential: " + refusal.text);
+      return wrong(bad, Code::invalid_argument, "credential: " + refusal.text);
     }
   }
   place.deadline_wall_ns = push.deadline_unix_ns;
@@ -175,7 +182,7 @@ Wrong Submitter::Impl::check(const Push& push, Place& place) {
     } else if (!part.empty() && part.size() <= kPartBytesMax && apns::plain_json_text(part)) {
       place.part_bytes = static_cast<std::uint16_t>(part.size());
     } else {
-      if (const apns::Refusal refusal = apns::check_part(part)) return wrong(Code::invalid_argument, "part: " + refusal.text);
+      if (const apns::Refusal refusal = apns::check_part(part)) return wrong(bad, Code::invalid_argument, "part: " + refusal.text);
       place.part_at = static_cast<std::uint32_t>(escaped.size());
       apns::append_json_escaped(part, escaped);
       place.part_bytes = static_cast<std::uint16_t>(escaped.size() - place.part_at);
@@ -183,26 +190,26 @@ Wrong Submitter::Impl::check(const Push& push, Place& place) {
     }
     const std::size_t payload = options.payload.size() - kPartMark.size() + place.part_bytes;
     if (payload > apns::payload_bytes_max(options.push_type)) {
-      return wrong(Code::invalid_argument, "part: with it the payload has " + std::to_string(payload) + " bytes; APNs takes " +
+      return wrong(bad, Code::invalid_argument, "part: with it the payload has " + std::to_string(payload) + " bytes; APNs takes " +
                                                std::to_string(apns::payload_bytes_max(options.push_type)));
     }
     data += place.part_flag != 0 ? sizeof(place.part_uuid) : place.part_bytes;
   } else if (push.part.size != 0) {
-    return wrong(Code::invalid_argument, "part: the template has no place for one (PayloadForm::with_part)");
+    return wrong(bad, Code::invalid_argument, "part: the template has no place for one (PayloadForm::with_part)");
   }
   if (options.form == PayloadForm::own) {
     if (const apns::Refusal refusal = payload_checker.check(options.push_type, push.payload.view())) {
-      return wrong(Code::invalid_argument, "payload: " + refusal.text);
+      return wrong(bad, Code::invalid_argument, "payload: " + refusal.text);
     }
     data += push.payload.size;
   } else if (push.payload.size != 0) {
-    return wrong(Code::invalid_argument, "payload: the template brings its own (use PayloadForm::own)");
+    return wrong(bad, Code::invalid_argument, "payload: the template brings its own (use PayloadForm::own)");
   }
   place.block_bytes = data > dispatch::kInlineBytes ? static_cast<std::uint32_t>(data) : 0;
 
   const base::ByteView token_bytes = std::as_bytes(std::span(place.token).first(token.size() / 2));
   place.shard = engine::route(credential, token_bytes, engine.workers.size());
-  return {};
+  return true;
 }
 
 Uuid Submitter::Impl::next_apns_id() {
@@ -210,11 +217,11 @@ Uuid Submitter::Impl::next_apns_id() {
   const std::uint64_t counter = static_cast<std::uint64_t>(number) << 48 | made++;
   const std::uint64_t high = base::mix64(counter ^ engine.shared.run_key);
   const std::uint64_t low = base::mix64(high ^ ~counter);
+  // Bytes 6 and 8, set in the words: a byte written into what is read as a whole right after is dearer than all of this.
+  static_assert(std::endian::native == std::endian::little);
+  const std::uint64_t words[2] = {(high & ~(std::uint64_t{0xf0} << 48)) | std::uint64_t{0x40} << 48, (low & ~std::uint64_t{0xc0}) | 0x80};
   Uuid id;
-  std::memcpy(id.data(), &high, 8);
-  std::memcpy(id.data() + 8, &low, 8);
-  id[6] = static_cast<std::uint8_t>((id[6] & 0x0f) | 0x40);
-  id[8] = static_cast<std::uint8_t>((id[8] & 0x3f) | 0x80);
+  std::memcpy(id.data(), words, id.size());
   return id;
 }
 
@@ -286,14 +293,11 @@ SubmitResult Submitter::submit(std::span<const Push> pushes) {
     const auto chunk = pushes.subspan(result.taken, std::min(kChunk, pushes.size() - result.taken));
     impl_->escaped.clear();
     std::size_t good = 0;
-    while (good < chunk.size()) {
-      Wrong bad = impl_->check(chunk[good], impl_->places[good]);
-      if (bad.code != Code::ok) {
-        result.error = bad.code;
-        result.message = std::move(bad.message);
-        break;
-      }
-      ++good;
+    Wrong bad;
+    while (good < chunk.size() && impl_->check(chunk[good], impl_->places[good], bad)) ++good;
+    if (good < chunk.size()) {
+      result.error = bad.code;
+      result.message = std::move(bad.message);
     }
     // Places: in the engine, then count and bytes of each shard; the chunk is cut at the first push that does not fit.
     const std::size_t places_taken = static_cast<std::size_t>(shared.inside.take(good));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 #include <thread>
@@ -28,9 +29,9 @@ Result<std::string> read_file(const std::string& path) {
 
 // 32 bytes: the number, spread over the first 16; the rest is the same for all. No two numbers share a token.
 void write_token(std::uint64_t number, char* out) {
-  std::array<std::uint8_t, 16> bytes;
   const std::uint64_t words[2] = {base::mix64(number), base::mix64(~number)};
-  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::uint8_t>(words[i / 8] >> (8 * (i % 8)));
+  std::array<std::uint8_t, 16> bytes;
+  std::memcpy(bytes.data(), words, bytes.size());
   base::hex_encode(bytes, out);
 }
 

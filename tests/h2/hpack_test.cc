@@ -436,6 +436,153 @@ TEST(HpackWriter, ASmallerTableInBetweenIsSaid) {
   EXPECT_NE(write(writer, list)[0] & 0xe0, 0x20) << "a larger one need not be used";
 }
 
+// The block, from a writer that may spoil kSlack bytes behind it and none beyond.
+std::string write_guarded(HpackWriter& writer, const Prepared& prepared) {
+  HpackWriter::Slots slots{};
+  // Exactly their bytes, so that a sanitizer sees a look beyond them.
+  std::vector<std::vector<char>> exact;
+  for (const std::string& value : prepared.values) exact.emplace_back(value.begin(), value.end());
+  for (std::size_t i = 0; i < exact.size(); ++i) slots[i] = std::as_bytes(std::span(exact[i]));
+  const std::size_t bytes = writer.begin(prepared.number, slots);
+  std::vector<char> out(bytes + HpackWriter::kSlack + 100, '\x5a');
+  writer.write(slots, out.data());
+  EXPECT_EQ(std::string(out.end() - 100, out.end()), std::string(100, '\x5a')) << "beyond the slack";
+  return std::string(out.data(), bytes);
+}
+
+// One writer and both decoders of what it writes.
+struct Talk {
+  HpackWriter writer;
+  Inflater inflater;
+  HpackReader reader;
+
+  void set_limit(std::uint32_t bytes) {
+    writer.set_limit(bytes);
+    inflater.set_limit(bytes);
+    reader.set_limit(bytes);
+  }
+  std::size_t check(const Prepared& prepared) {
+    const std::string block = write_guarded(writer, prepared);
+    const Fields expected = prepared.fields();
+    EXPECT_EQ(inflater.read(block), expected);
+    EXPECT_EQ(read(reader, block), expected);
+    EXPECT_EQ(inflater.table_bytes(), writer.table_bytes());
+    return block.size();
+  }
+};
+
+// Values of a list's slots: those of 32 and 16 bytes are the usual ones, `odd` of them has `bytes` instead.
+void set_values(Prepared& prepared, std::size_t odd, std::size_t bytes, base::Prng& prng) {
+  prepared.values.clear();
+  for (const base::FieldSpec& spec : prepared.list.fields) {
+    if (!spec.slot) continue;
+    std::size_t size = spec.format == base::SlotFormat::uuid ? 16 : 32;
+    if (prepared.values.size() == odd && spec.format != base::SlotFormat::uuid) size = bytes;
+    std::string value(size, '\0');
+    for (char& c : value) c = static_cast<char>(prng.next());
+    prepared.values.push_back(std::move(value));
+  }
+}
+
+// Lists of one to three slots of every kind, their values usual or a byte off, prefixes on both sides of where a length takes
+// another byte (127 with the digits), constants between and behind, and a table that changes meanwhile.
+TEST(HpackWriter, SlotsOfEverySizeAndPrefix) {
+  base::Prng prng(11);
+  const base::SlotFormat formats[] = {base::SlotFormat::hex, base::SlotFormat::uuid, base::SlotFormat::text};
+  const std::size_t prefixes[] = {0, 1, 10, 62, 63, 64, 90, 91, 92, 130, 300};
+  const std::uint32_t limits[] = {0, 4096, 100, 300, 60, 8192};
+  std::size_t blocks = 0;
+  for (unsigned shape = 0; shape < 3 + 9 + 27; ++shape) {
+    const unsigned slots = shape < 3 ? 1 : shape < 12 ? 2 : 3;
+    unsigned digits = shape - (slots == 1 ? 0 : slots == 2 ? 3 : 12);
+    for (unsigned round = 0; round < 11; ++round) {
+      Prepared list;
+      list.list.constant(":method", "POST");
+      for (unsigned i = 0, left = digits; i < slots; ++i, left /= 3) {
+        const std::size_t prefix = prefixes[i == 0 ? round : prng.below(std::size(prefixes))];
+        list.list.slot(i == 0 ? ":path" : "x-slot-" + std::to_string(i), formats[left % 3], std::string(prefix, static_cast<char>('p' + i)));
+        if (prng.chance(0.5)) {
+          list.list.constant("x-between", std::string(prng.below(90), 'b'), prng.chance(0.5) ? base::Indexing::table : base::Indexing::never);
+        }
+      }
+      Talk talk;
+      list.number = talk.writer.prepare(list.list);
+      for (std::size_t odd = 0; odd <= slots; ++odd) {
+        for (const std::size_t bytes : {32u, 31u, 33u, 16u, 0u, 1u, 64u, 200u}) {
+          if (prng.chance(0.1)) talk.set_limit(limits[prng.below(std::size(limits))]);
+          set_values(list, odd, bytes, prng);
+          talk.check(list);
+          set_values(list, slots, 0, prng);  // the usual ones right behind it
+          talk.check(list);
+          blocks += 2;
+          ASSERT_FALSE(HasFailure()) << "shape " << shape << ", round " << round << ", slot " << odd << " of " << bytes;
+        }
+      }
+    }
+  }
+  EXPECT_EQ(blocks, (3u * 2 + 9 * 3 + 27 * 4) * 11 * 8 * 2);
+}
+
+// A size update or a new constant in front moves everything behind it; the next block is laid out anew.
+TEST(HpackWriter, UsualBlocksAcrossTableChanges) {
+  base::Prng prng(12);
+  Talk talk;
+  base::Prng same(3);
+  Prepared one = push_list(1, "bearer x", same), two;
+  two.list.slot(":path", base::SlotFormat::hex, "/3/device/");
+  two.list.constant("apns-topic", "com.example.topic.2");
+  two.list.slot("apns-id", base::SlotFormat::uuid);
+  one.number = talk.writer.prepare(one.list);
+  two.number = talk.writer.prepare(two.list);
+  std::size_t usual = 0;
+  for (const std::uint32_t limit : {4096u, 0u, 0u, 4096u, 70u, 4096u, 65'536u}) {
+    talk.set_limit(limit);
+    for (int i = 0; i < 300; ++i) {  // beyond the blocks after which a constant may find a place
+      draw_values(one, prng);
+      set_values(two, 2, 0, prng);
+      talk.check(one);
+      const std::size_t bytes = talk.check(two);
+      if (limit == 4096 && i == 299) {
+        EXPECT_TRUE(usual == 0 || usual == bytes) << bytes;
+        usual = bytes;
+      }
+      ASSERT_FALSE(HasFailure()) << "limit " << limit << ", block " << i;
+    }
+  }
+  EXPECT_EQ(usual, 76u + 1 + 46) << "the path is 2 + 74, the topic indexed, the id 9 + 37";
+}
+
+// Copies go in whole steps: whatever the length of what stands before, between and behind the slots, the last byte is right.
+TEST(HpackWriter, EveryLengthOfConstants) {
+  base::Prng prng(13);
+  Talk talk;
+  const auto pattern = [](std::size_t bytes, unsigned from) {
+    std::string text(bytes, '\0');
+    for (std::size_t i = 0; i < bytes; ++i) text[i] = static_cast<char>('!' + (i * 7 + from) % 90);
+    return text;
+  };
+  for (std::size_t bytes = 0; bytes <= 260; ++bytes) {
+    for (unsigned place = 0; place < 5; ++place) {
+      Prepared list;
+      const auto constant = [&](unsigned here) {
+        if (here == place || place == 4) list.list.constant("x-c", pattern(bytes, here), base::Indexing::literal);
+      };
+      constant(0);
+      list.list.slot(":path", base::SlotFormat::hex, place == 3 ? pattern(bytes, 3) : "/");
+      constant(1);
+      list.list.slot("apns-id", base::SlotFormat::uuid, place == 3 ? pattern(bytes, 9) : "");
+      constant(2);
+      list.number = talk.writer.prepare(list.list);
+      for (const std::size_t token : {32u, 31u, 33u}) {
+        set_values(list, 0, token, prng);
+        const std::size_t size = talk.check(list);
+        EXPECT_GT(size, bytes + token * 2 + 36);
+      }
+      ASSERT_FALSE(HasFailure()) << bytes << " bytes at " << place;
+    }
+  }
+}
+
 // A newer provider token: lists are forgotten and prepared again, and only the token is new to the table.
 TEST(HpackWriter, NewerToken) {
   base::Prng prng(4);

@@ -5,6 +5,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 #include "apns/request.h"
@@ -80,10 +81,25 @@ struct Submitter::Impl {
     std::size_t count = 0;
   };
 
+  // No index of 32 bits, so that the handle `none` is not taken for one seen before.
+  static constexpr std::uint64_t kNoIndex = std::numeric_limits<std::uint64_t>::max();
+
+  // What check() asks of the last push's template: its options never change, and most pushes have their neighbour's.
+  struct Template {
+    std::uint64_t index = kNoIndex;
+    PayloadForm form = PayloadForm::fixed;
+    PushType push_type = PushType::alert;
+    std::int64_t expiration_wall_ns = 0;  // 0: none
+    std::size_t payload_bytes = 0;
+  };
+
   // False: `bad` says what is wrong with it.
   bool check(const Push& push, Place& place, Wrong& bad);
   bool check_words(const Push& push, Wrong& bad);
   [[gnu::cold, gnu::noinline]] bool wrong_words(const Push& push, Wrong& bad);
+  // Into last_template and last_credential; false: the engine gave out no such handle.
+  bool find_template(std::uint32_t index);
+  bool find_credential(std::uint32_t index);
   bool build(const Push& push, const Place& place, base::Now now);
   Uuid next_apns_id();
 
@@ -94,6 +110,9 @@ struct Submitter::Impl {
   std::vector<moodycamel::ProducerToken> tokens;
   std::vector<Staged> staged;
   std::vector<Place> places;
+  Template last_template;
+  std::uint64_t last_credential_index = kNoIndex;
+  const engine::CredentialEntry* last_credential = nullptr;  // entries stay as long as the engine
   std::vector<std::uint64_t> leases;  // places taken from a shard for the chunk under way, not yet used
   std::string escaped;
 };
@@ -157,17 +176,36 @@ bool Submitter::Impl::wrong_words(const Push& push, Wrong& bad) {
   return true;  // a group was added between the two looks
 }
 
+bool Submitter::Impl::find_template(std::uint32_t index) {
+  if (index >= engine.shared.templates.size()) return false;
+  const TemplateOptions& options = engine.shared.templates[index]->options;
+  last_template.index = index;
+  last_template.form = options.form;
+  last_template.push_type = options.push_type;
+  last_template.expiration_wall_ns =
+      options.has_expiration && options.expiration_unix_s > 0 ? engine::expiration_wall_ns(options.expiration_unix_s) : 0;
+  last_template.payload_bytes = options.payload.size();
+  return true;
+}
+
+bool Submitter::Impl::find_credential(std::uint32_t index) {
+  if (index >= engine.shared.credentials.size()) return false;
+  last_credential_index = index;
+  last_credential = engine.shared.credentials[index].get();
+  return true;
+}
+
 bool Submitter::Impl::check(const Push& push, Place& place, Wrong& bad) {
   if (!check_words(push, bad)) return false;
   const auto template_index = static_cast<std::uint32_t>(push.template_handle) - 1;
   const auto credential_index = static_cast<std::uint32_t>(push.credential) - 1;
-  if (template_index >= engine.shared.templates.size()) {
+  if (template_index != last_template.index && !find_template(template_index)) {
     return wrong(bad, Code::unknown_handle, "template_handle: this engine gave out no such template");
   }
-  if (credential_index >= engine.shared.credentials.size()) {
+  if (credential_index != last_credential_index && !find_credential(credential_index)) {
     return wrong(bad, Code::unknown_handle, "credential: this engine gave out no such credential");
   }
-  const engine::CredentialEntry& credential = *engine.shared.credentials[credential_index];
+  const engine::CredentialEntry& credential = *last_credential;
   if (credential.removed.load(std::memory_order_acquire)) {
     return wrong(bad, Code::unknown_handle, "credential: it was removed");
   }
@@ -180,7 +218,7 @@ bool Submitter::Impl::check(const Push& push, Place& place, Wrong& bad) {
       return wrong_field(bad, "collapse_id", refusal);
     }
   }
-  const TemplateOptions& options = engine.shared.templates[template_index]->options;
+  const Template& options = last_template;
   // The check is a call and a string, so it is asked only about the pairs that it may refuse.
   const engine::Shows shows = credential.shows.load(std::memory_order_relaxed);
   const bool token_shown = shows == engine::Shows::provider_token;
@@ -191,8 +229,7 @@ bool Submitter::Impl::check(const Push& push, Place& place, Wrong& bad) {
     }
   }
   place.deadline_wall_ns = push.deadline_unix_ns;
-  if (options.has_expiration && options.expiration_unix_s > 0) {
-    const std::int64_t expiration = engine::expiration_wall_ns(options.expiration_unix_s);
+  if (const std::int64_t expiration = options.expiration_wall_ns; expiration != 0) {
     if (place.deadline_wall_ns == 0 || expiration < place.deadline_wall_ns) place.deadline_wall_ns = expiration;
   }
   std::size_t data = token.size() / 2 + push.collapse_id.size;
@@ -212,7 +249,7 @@ bool Submitter::Impl::check(const Push& push, Place& place, Wrong& bad) {
       place.part_bytes = static_cast<std::uint16_t>(escaped.size() - place.part_at);
       place.part_escaped = true;
     }
-    const std::size_t payload = options.payload.size() - kPartMark.size() + place.part_bytes;
+    const std::size_t payload = options.payload_bytes - kPartMark.size() + place.part_bytes;
     if (payload > apns::payload_bytes_max(options.push_type)) {
       return wrong_size(bad, payload, apns::payload_bytes_max(options.push_type));
     }

@@ -101,6 +101,7 @@ struct Submitter::Impl {
   bool find_template(std::uint32_t index);
   bool find_credential(std::uint32_t index);
   bool build(const Push& push, const Place& place, base::Now now);
+  dispatch::Tick tick_of(std::int64_t deadline_wall_ns, base::Now now);
   Uuid next_apns_id();
 
   Engine::Impl& engine;
@@ -115,6 +116,9 @@ struct Submitter::Impl {
   const engine::CredentialEntry* last_credential = nullptr;  // entries stay as long as the engine
   std::vector<std::uint64_t> leases;  // places taken from a shard for the chunk under way, not yet used
   std::string escaped;
+  // The last deadline of the submit() under way and its tick, which holds for its `now` only. At its start: none.
+  std::int64_t last_deadline_wall_ns = 0;
+  dispatch::Tick last_tick = dispatch::kTickNone;
 };
 
 Submitter::Submitter(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -285,6 +289,16 @@ Uuid Submitter::Impl::next_apns_id() {
   return id;
 }
 
+// A batch's pushes often share one deadline, and a tick costs a division.
+inline dispatch::Tick Submitter::Impl::tick_of(std::int64_t deadline_wall_ns, base::Now now) {
+  if (deadline_wall_ns != last_deadline_wall_ns) {
+    last_deadline_wall_ns = deadline_wall_ns;
+    last_tick = deadline_wall_ns == 0 ? dispatch::kTickNone
+                                      : engine::deadline_tick(deadline_wall_ns, now, engine.shared.start_mono_ns);
+  }
+  return last_tick;
+}
+
 bool Submitter::Impl::build(const Push& push, const Place& place, base::Now now) {
   Staged& to = staged[place.shard];
   dispatch::PushRecord& record = to.records[to.count];
@@ -299,9 +313,7 @@ bool Submitter::Impl::build(const Push& push, const Place& place, base::Now now)
   record.priority_class = push.priority_class;
   record.group = static_cast<std::uint32_t>(push.group);
   record.set_registered_unix_ms(push.token_registered_unix_ms);
-  record.deadline = place.deadline_wall_ns == 0
-                        ? dispatch::kTickNone
-                        : engine::deadline_tick(place.deadline_wall_ns, now, engine.shared.start_mono_ns);
+  record.deadline = tick_of(place.deadline_wall_ns, now);
   record.flags = place.part_flag;
   record.token_bytes = static_cast<std::uint8_t>(push.token.size / 2);
   record.collapse_bytes = static_cast<std::uint8_t>(push.collapse_id.size);
@@ -343,6 +355,8 @@ SubmitResult Submitter::submit(std::span<const Push> pushes) {
   auto& workers = impl_->engine.workers;
   shared.submitting.fetch_add(1, std::memory_order_seq_cst);
   const base::Now now = io::clock_now();
+  impl_->last_deadline_wall_ns = 0;
+  impl_->last_tick = dispatch::kTickNone;
 
   while (result.taken < pushes.size() && result.error == Code::ok) {
     if (shared.closed_to_pushes.load(std::memory_order_seq_cst)) {

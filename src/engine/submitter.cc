@@ -272,7 +272,9 @@ bool Submitter::Impl::check(const Push& push, Place& place, Wrong& bad) {
   place.block_bytes = data > dispatch::kInlineBytes ? static_cast<std::uint32_t>(data) : 0;
 
   const base::ByteView token_bytes = std::as_bytes(std::span(place.token).first(token.size() / 2));
-  place.shard = engine::route(credential, token_bytes, engine.workers.size());
+  // With one shard there is nothing to divide.
+  const std::size_t shards = engine.workers.size();
+  place.shard = shards == 1 ? 0 : engine::route(credential, token_bytes, shards);
   return true;
 }
 

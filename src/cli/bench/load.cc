@@ -130,8 +130,13 @@ void Load::account(const Outcome& outcome, std::int64_t now_mono_ns) {
     latency_ns = now_mono_ns - intended_ns(outcome.id);
   }
   if (latency_ns < 0) return;
-  latency_->record(static_cast<std::uint64_t>(latency_ns));
   interval_latency_->record(static_cast<std::uint64_t>(latency_ns));
+}
+
+// Every value is recorded once, in the interval's histogram, and reaches the whole one here.
+void Load::keep_interval() {
+  latency_->merge(*interval_latency_);
+  interval_latency_->clear();
 }
 
 void Load::close_interval(std::int64_t now_mono_ns) {
@@ -142,7 +147,7 @@ void Load::close_interval(std::int64_t now_mono_ns) {
     series_.push_back({static_cast<double>(now_mono_ns - main_start_ns_) / 1e9, static_cast<double>(interval_ended_) / seconds,
                        us(h.percentile(50)), us(h.percentile(99)), us(h.max())});
   }
-  interval_latency_->clear();
+  keep_interval();
   interval_ended_ = 0;
   interval_ns_ = now_mono_ns;
 }
@@ -315,6 +320,7 @@ Result<void> Load::cool_down(RunResult& out) {
   out.ended = ended_;
   out.ends = ends_;
   out.first_failure = first_failure_;
+  keep_interval();  // what ended after the last interval was closed
   out.latency = std::move(latency_);
   out.series = std::move(series_);
   return {};

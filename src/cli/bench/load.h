@@ -69,6 +69,7 @@ class Load {
   std::size_t collect(std::size_t got, std::int64_t now_mono_ns);
   void account(const Outcome& outcome, std::int64_t now_mono_ns);
   void close_interval(std::int64_t now_mono_ns);
+  void keep_interval();
   std::int64_t intended_ns(std::uint64_t number) const {
     return open_start_ns_ + static_cast<std::int64_t>(static_cast<double>(number - open_first_) * open_period_ns_);
   }
@@ -99,6 +100,7 @@ class Load {
   std::uint64_t main_first_ = 0, main_last_ = 0;   // numbers intended in it (open loop)
   std::int64_t main_start_ns_ = 0, interval_ns_ = 0;
   std::uint64_t main_ended_ = 0, interval_ended_ = 0, late_ = 0;
+  // All but what the interval under way has: keep_interval() adds that.
   std::unique_ptr<obs::Histogram> latency_, interval_latency_;
   std::vector<SeriesPoint> series_;
 };

@@ -15,6 +15,8 @@ namespace tocsin::base {
 // Decodes `hex` (even length) into `out`, which has room for hex.size() / 2 bytes. False, with `out`
 // undefined, if the length is odd or a character is no hex digit.
 bool hex_decode(std::string_view hex, std::uint8_t* out);
+// The same for exactly 64 digits, which every device token of today has.
+bool hex_decode_64(const char* digits, std::uint8_t* out);
 
 // Writes 2 x bytes.size() lower-case digits to `out`.
 void hex_encode(std::span<const std::uint8_t> bytes, char* out);

@@ -214,9 +214,10 @@ bool Submitter::Impl::check(const Push& push, Place& place, Wrong& bad) {
     return wrong(bad, Code::unknown_handle, "credential: it was removed");
   }
   const std::string_view token = push.token.view();
-  if (token.empty() || token.size() > kTokenHexDigitsMax || !base::hex_decode(token, place.token.data())) {
-    return wrong_token(bad, token);
-  }
+  const bool token_good = token.size() == 2 * kTokenBytesCommon
+                              ? base::hex_decode_64(token.data(), place.token.data())
+                              : !token.empty() && token.size() <= kTokenHexDigitsMax && base::hex_decode(token, place.token.data());
+  if (!token_good) return wrong_token(bad, token);
   if (push.collapse_id.size != 0) {
     if (const apns::Refusal refusal = apns::check_collapse_id(push.collapse_id.view())) {
       return wrong_field(bad, "collapse_id", refusal);

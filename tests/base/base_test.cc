@@ -175,6 +175,10 @@ TEST(HexCode, TheFixedSizesAreWhatTheOthersGive) {
     std::string digits(65, '#');
     hex_encode_32(bytes.data(), digits.data());
     ASSERT_EQ(digits, hex_encode(bytes) + '#');
+    std::vector<std::uint8_t> decoded(33, 0x5a);
+    ASSERT_TRUE(hex_decode_64(digits.data(), decoded.data()));
+    ASSERT_TRUE(std::equal(bytes.begin(), bytes.end(), decoded.begin())) << digits;
+    ASSERT_EQ(decoded.back(), 0x5a);
     for (const bool upper : {false, true}) {
       std::vector<std::uint8_t> uuid(bytes.begin(), bytes.begin() + 16);
       std::string wanted(kUuidTextBytes + 1, '#'), got = wanted;
@@ -211,6 +215,25 @@ TEST(HexCode, EachRefusesEveryWrongCharacterAtEveryPlace) {
           ASSERT_EQ(code.decode(text.data(), size, out.data()), digit) << code.name << " " << size << " " << place << " " << c;
           ASSERT_EQ(code.first_bad(text.data(), size), first_bad_of(text)) << code.name << " " << size << " " << place << " " << c;
         }
+      }
+    }
+  }
+}
+
+TEST(HexCode, SixtyFourDigitsAreJudgedAsByThePortableCode) {
+  const HexCode& portable = hex_codes().front();
+  const std::string right = "0123456789abcdefFEDCBA98765432100f1e2d3c4b5a69788796A5B4C3D2E1F0";
+  ASSERT_EQ(right.size(), 64u);
+  for (std::size_t place = 0; place < right.size(); ++place) {
+    for (int c = 0; c < 256; ++c) {
+      std::string text = right;
+      text[place] = static_cast<char>(c);
+      std::array<std::uint8_t, 32> wanted{}, got{};
+      const bool good = portable.decode(text.data(), text.size(), wanted.data());
+      ASSERT_EQ(good, std::isxdigit(c) != 0);
+      ASSERT_EQ(hex_decode_64(text.data(), got.data()), good) << place << " " << c;
+      if (good) {
+        ASSERT_EQ(got, wanted) << place << " " << c;
       }
     }
   }

@@ -344,7 +344,7 @@ void uuid_format(const std::uint8_t* uuid, char* out, bool upper) {
 
 void uuid_format_plain(const std::uint8_t* uuid, char* out, bool upper) {
   char digits[32];
-  hex_encode({uuid, 16}, digits);
+  encode_portable(uuid, 16, digits);
   if (upper) {
     for (char& digit : digits) digit = static_cast<char>(digit - (digit >= 'a' ? 'a' - 'A' : 0));
   }
@@ -380,7 +380,7 @@ int uuid_letters_plain(const char* text, std::uint8_t* out) {
   std::memcpy(digits + 12, text + 14, 4);
   std::memcpy(digits + 16, text + 19, 4);
   std::memcpy(digits + 20, text + 24, 12);
-  if (!hex_decode({digits, sizeof(digits)}, out)) return -1;
+  if (!decode_portable(digits, sizeof(digits), out)) return -1;
   int letters = 0;
   for (const char digit : digits) letters |= digit >= 'a' ? 2 : digit >= 'A' ? 1 : 0;
   return letters;

@@ -26,7 +26,7 @@ struct HexCode {
 // Those that this CPU can run, slowest first: the portable one is always there, and the last is what hex.h uses.
 std::span<const HexCode> hex_codes();
 
-// uuid_format() and uuid_parse_case() without vector instructions of their own.
+// uuid_format() and uuid_parse_case() with the portable code, on every CPU.
 void uuid_format_plain(const std::uint8_t* uuid, char* out, bool upper);
 LetterCase uuid_parse_case_plain(std::string_view text, std::array<std::uint8_t, 16>& out);
 

@@ -196,6 +196,23 @@ TEST(PlainAnswers, ATornFrameBehindARun) {
   }
 }
 
+// Bytes that would be such a frame if a head that is torn were forgotten, and if a payload were taken for frames.
+TEST(PlainAnswers, FramesInsideOthers) {
+  const std::string payload = bytes({0, 0, 0, 1, 0x88});
+  for (const std::string& around : {frame(0xfa, 0, 0x00010105, payload), frame(0xfa, 0, 0, plain(1)), frame(0xfa, 0, 0, plain_run({1, 3, 5})),
+                                    headers(11, kStatus200, false) + frame(kData, kEndStream, 11, plain_run({1, 3}))}) {
+    for (std::size_t cut = 0; cut <= around.size(); ++cut) {
+      Play play;
+      play.pieces = {plain(7) + around.substr(0, cut), around.substr(cut) + plain(9)};
+      const Shown shown = both(play);
+      EXPECT_EQ(shown.answers.front(), "103 complete 200");
+      EXPECT_EQ(shown.answers.back(), "104 complete 200");
+      EXPECT_EQ(std::count(shown.answers.begin(), shown.answers.end(), "100 complete 200"), 0);
+      ASSERT_FALSE(HasFailure()) << cut;
+    }
+  }
+}
+
 // RFC 9113 section 4.3: no frame but its CONTINUATION may follow a HEADERS without END_HEADERS.
 TEST(PlainAnswers, NoneWhileABlockIsOpen) {
   for (const std::string& open : {frame(kHeaders, 0, 1, kStatus200), frame(kHeaders, kEndStream, 1, kStatus200), frame(kHeaders, kEndStream, 1, ""),

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The way in: check, reserve, copy, hand over. A chunk of pushes is checked first, then places are taken in
-// one go for all of it (engine, then each shard), then records are built and enqueued in bulk per shard.
+// The way in: reserve, check, copy, hand over. Places are taken in one go for a chunk of pushes (engine, then each shard), then
+// each push is checked and written to a record of its shard, and the records are enqueued in bulk per shard. What the chunk
+// does not use of its places goes back.
+//
+// Nearly every push is like its neighbour: template and credential known, a token of 32 bytes, a UUID for a part or none, and
+// it fits the record. Such a push is taken by stage_usual(), whose few branches all lead to stage_any() when it is something
+// else. That one takes any push, and alone finds the words for what is wrong.
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -49,33 +54,33 @@ struct Wrong {
                "part: with it the payload has " + std::to_string(payload) + " bytes; APNs takes " + std::to_string(most));
 }
 
+// A deadline as a number that is the smaller the nearer it is, with 0, which is none, as the largest.
+constexpr std::uint64_t deadline_word(std::int64_t deadline_wall_ns) { return static_cast<std::uint64_t>(deadline_wall_ns) - 1; }
+constexpr std::uint64_t kNoDeadline = deadline_word(0);
+
 }  // namespace
 
 struct Submitter::Impl {
-  Impl(Engine::Impl& e, unsigned n) : engine(e), number(n) {
+  Impl(Engine::Impl& e, unsigned number) : engine(e), run_key(e.shared.run_key), next_apns_number(std::uint64_t{number} << 48) {
     for (auto& worker : e.workers) {
       tokens.emplace_back(worker->inbox());
       staged.emplace_back().records.resize(kChunk);
     }
     leases.resize(e.workers.size());
-    places.resize(kChunk);
   }
 
-  // Where a checked push of the chunk goes, and what of it had to be prepared.
+  // Where a checked push goes, and what of it had to be prepared.
   struct Place {
     std::uint32_t shard = 0;
-    std::uint32_t block_bytes = 0;   // 0: fits the record
-    std::uint32_t part_at = 0;       // into escaped, if part_escaped
-    std::uint16_t part_bytes = 0;
-    bool part_escaped = false;
-    std::uint8_t part_flag = 0;  // if the part is a UUID: under which it is kept as part_uuid
+    std::uint32_t block_bytes = 0;  // 0: fits the record
+    std::string_view part;          // as it is kept: `part_uuid`, escaped, or the caller's
+    std::uint8_t part_flag = 0;     // if the part is a UUID: under which it is kept as part_uuid
     Uuid part_uuid;
-    std::int64_t deadline_wall_ns = 0;  // the nearer of the push's own and the template's expiration; 0: none
     std::array<std::uint8_t, kTokenHexDigitsMax / 2> token;
   };
 
   // Records of the chunk under way for one shard. They are written in place, each field once: making them anew costs
-  // more than filling them.
+  // more than filling them. What stands behind `count` is nothing yet.
   struct Staged {
     std::vector<dispatch::PushRecord> records;
     std::size_t count = 0;
@@ -83,41 +88,61 @@ struct Submitter::Impl {
 
   // No index of 32 bits, so that the handle `none` is not taken for one seen before.
   static constexpr std::uint64_t kNoIndex = std::numeric_limits<std::uint64_t>::max();
+  static constexpr auto kNothingRefused = static_cast<engine::Shows>(255);
 
-  // What check() asks of the last push's template: its options never change, and most pushes have their neighbour's.
+  // What is asked of the last push's template: its options never change, and most pushes have their neighbour's.
   struct Template {
     std::uint64_t index = kNoIndex;
     PayloadForm form = PayloadForm::fixed;
     PushType push_type = PushType::alert;
-    std::int64_t expiration_wall_ns = 0;  // 0: none
+    engine::Shows refused = kNothingRefused;  // the credentials that apns::check_credential() may refuse
+    bool usual = false;                       // may go through stage_usual(), if the part has
+    std::size_t usual_part_bytes = 0;         // this length
+    std::uint64_t expiration = kNoDeadline;   // deadline_word()
     std::size_t payload_bytes = 0;
   };
 
+  // Likewise of its credential.
+  struct Credential {
+    std::uint64_t index = kNoIndex;
+    const engine::CredentialEntry* entry = nullptr;  // stays as long as the engine
+    bool routed = false;                             // by the token; else `shard` is where all its pushes go
+    std::uint32_t shard = 0;
+  };
+
+  enum class Fate : std::uint8_t { staged, wrong, full };
+
+  // Stages the chunk's first pushes and answers how many; short of all of them, `fate` says why: wrong (`bad`) or full. The
+  // engine has `room` places for them.
+  std::size_t stage(std::span<const Push> chunk, std::uint64_t room, base::Now now, Wrong& bad, Fate& fate);
+  // False: this is no usual push, or there is no room for it. Nothing has come of it then.
+  bool stage_usual(const Push& push, std::uint64_t room, base::Now now);
+  [[gnu::noinline]] Fate stage_any(const Push& push, std::uint64_t room, base::Now now, Wrong& bad);
   // False: `bad` says what is wrong with it.
   bool check(const Push& push, Place& place, Wrong& bad);
-  bool check_words(const Push& push, Wrong& bad);
+  bool words_wrong(const Push& push) const;
   [[gnu::cold, gnu::noinline]] bool wrong_words(const Push& push, Wrong& bad);
   // Into last_template and last_credential; false: the engine gave out no such handle.
-  bool find_template(std::uint32_t index);
-  bool find_credential(std::uint32_t index);
-  bool build(const Push& push, const Place& place, base::Now now);
-  dispatch::Tick tick_of(std::int64_t deadline_wall_ns, base::Now now);
+  [[gnu::noinline]] bool find_template(std::uint32_t index);
+  [[gnu::noinline]] bool find_credential(std::uint32_t index);
+  // All of the record but its data.
+  void fill(dispatch::PushRecord& record, const Push& push, base::Now now, std::uint8_t flags, std::size_t token_bytes,
+            std::size_t collapse_bytes, std::size_t content_bytes);
+  dispatch::Tick tick_of(const Push& push, base::Now now);
   Uuid next_apns_id();
 
   Engine::Impl& engine;
-  const unsigned number;
-  std::uint64_t made = 0;  // apns-ids
+  const std::uint64_t run_key;
+  std::uint64_t next_apns_number;  // the submitter's own number in the high 16 bits
   apns::PayloadChecker payload_checker;
   std::vector<moodycamel::ProducerToken> tokens;
   std::vector<Staged> staged;
-  std::vector<Place> places;
   Template last_template;
-  std::uint64_t last_credential_index = kNoIndex;
-  const engine::CredentialEntry* last_credential = nullptr;  // entries stay as long as the engine
+  Credential last_credential;
   std::vector<std::uint64_t> leases;  // places taken from a shard for the chunk under way, not yet used
   std::string escaped;
   // The last deadline of the submit() under way and its tick, which holds for its `now` only. At its start: none.
-  std::int64_t last_deadline_wall_ns = 0;
+  std::uint64_t last_deadline = kNoDeadline;
   dispatch::Tick last_tick = dispatch::kTickNone;
 };
 
@@ -144,18 +169,16 @@ Result<Submitter> Engine::submitter() {
   return Submitter(std::make_unique<Submitter::Impl>(*impl_, number));
 }
 
-// What is neither text nor a handle of template or credential. One branch for all of it: nearly every push is right.
-bool Submitter::Impl::check_words(const Push& push, Wrong& bad) {
+// What is neither text nor a handle of template or credential. Without a branch: nearly every push is right.
+inline bool Submitter::Impl::words_wrong(const Push& push) const {
   // Unsigned, a negative time is beyond each limit.
-  const bool any = (push.struct_bytes != sizeof(Push)) | (push.version != kPushVersion) |
-                   (static_cast<std::uint32_t>(push.group) > engine.shared.groups.size()) | (push.priority_class > PriorityClass::bulk) |
-                   ((push.policy != Policy::at_least_once) & (push.policy != Policy::at_most_once)) | (push.deadline_unix_ns < 0) |
-                   (static_cast<std::uint64_t>(push.token_registered_unix_ms) > static_cast<std::uint64_t>(kUnixMsMax)) |
-                   (push.reserved != 0);
-  return !any || wrong_words(push, bad);
+  return (push.struct_bytes != sizeof(Push)) | (push.version != kPushVersion) |
+         (static_cast<std::uint32_t>(push.group) > engine.shared.groups.size()) | (push.priority_class > PriorityClass::bulk) |
+         (push.policy > Policy::at_most_once) | (push.deadline_unix_ns < 0) |
+         (static_cast<std::uint64_t>(push.token_registered_unix_ms) > static_cast<std::uint64_t>(kUnixMsMax)) | (push.reserved != 0);
 }
 
-// The first thing that check_words() found wrong: the same tests again, one by one.
+// The first thing that words_wrong() found: the same tests again, one by one.
 bool Submitter::Impl::wrong_words(const Push& push, Wrong& bad) {
   if (push.struct_bytes != sizeof(Push) || push.version != kPushVersion) {
     return wrong(bad, Code::unsupported, "struct_bytes, version: not a Push of this library's version (" +
@@ -183,33 +206,44 @@ bool Submitter::Impl::wrong_words(const Push& push, Wrong& bad) {
 bool Submitter::Impl::find_template(std::uint32_t index) {
   if (index >= engine.shared.templates.size()) return false;
   const TemplateOptions& options = engine.shared.templates[index]->options;
-  last_template.index = index;
-  last_template.form = options.form;
-  last_template.push_type = options.push_type;
-  last_template.expiration_wall_ns =
-      options.has_expiration && options.expiration_unix_s > 0 ? engine::expiration_wall_ns(options.expiration_unix_s) : 0;
-  last_template.payload_bytes = options.payload.size();
+  Template& found = last_template;
+  found.index = index;
+  found.form = options.form;
+  found.push_type = options.push_type;
+  found.refused = options.push_type == PushType::mdm        ? engine::Shows::provider_token
+                  : options.push_type == PushType::location ? engine::Shows::certificate
+                                                            : kNothingRefused;
+  found.expiration = deadline_word(
+      options.has_expiration && options.expiration_unix_s > 0 ? engine::expiration_wall_ns(options.expiration_unix_s) : 0);
+  found.payload_bytes = options.payload.size();
+  found.usual_part_bytes = options.form == PayloadForm::with_part ? base::kUuidTextBytes : 0;
+  found.usual = options.form == PayloadForm::fixed ||
+                (options.form == PayloadForm::with_part &&
+                 found.payload_bytes - kPartMark.size() + base::kUuidTextBytes <= apns::payload_bytes_max(options.push_type));
   return true;
 }
 
 bool Submitter::Impl::find_credential(std::uint32_t index) {
   if (index >= engine.shared.credentials.size()) return false;
-  last_credential_index = index;
-  last_credential = engine.shared.credentials[index].get();
+  Credential& found = last_credential;
+  found.index = index;
+  found.entry = engine.shared.credentials[index].get();
+  found.routed = found.entry->span != 1;
+  found.shard = found.routed ? 0 : engine::route(*found.entry, {}, engine.workers.size());
   return true;
 }
 
 bool Submitter::Impl::check(const Push& push, Place& place, Wrong& bad) {
-  if (!check_words(push, bad)) return false;
+  if (words_wrong(push) && !wrong_words(push, bad)) return false;
   const auto template_index = static_cast<std::uint32_t>(push.template_handle) - 1;
   const auto credential_index = static_cast<std::uint32_t>(push.credential) - 1;
   if (template_index != last_template.index && !find_template(template_index)) {
     return wrong(bad, Code::unknown_handle, "template_handle: this engine gave out no such template");
   }
-  if (credential_index != last_credential_index && !find_credential(credential_index)) {
+  if (credential_index != last_credential.index && !find_credential(credential_index)) {
     return wrong(bad, Code::unknown_handle, "credential: this engine gave out no such credential");
   }
-  const engine::CredentialEntry& credential = *last_credential;
+  const engine::CredentialEntry& credential = *last_credential.entry;
   if (credential.removed.load(std::memory_order_acquire)) {
     return wrong(bad, Code::unknown_handle, "credential: it was removed");
   }
@@ -226,39 +260,29 @@ bool Submitter::Impl::check(const Push& push, Place& place, Wrong& bad) {
   const Template& options = last_template;
   // The check is a call and a string, so it is asked only about the pairs that it may refuse.
   const engine::Shows shows = credential.shows.load(std::memory_order_relaxed);
-  const bool token_shown = shows == engine::Shows::provider_token;
-  if ((token_shown && options.push_type == PushType::mdm) ||
-      (shows == engine::Shows::certificate && options.push_type == PushType::location)) {
-    if (const apns::Refusal refusal = apns::check_credential(options.push_type, token_shown)) {
+  if (shows == options.refused) {
+    if (const apns::Refusal refusal = apns::check_credential(options.push_type, shows == engine::Shows::provider_token)) {
       return wrong_field(bad, "credential", refusal);
     }
   }
-  place.deadline_wall_ns = push.deadline_unix_ns;
-  if (const std::int64_t expiration = options.expiration_wall_ns; expiration != 0) {
-    if (place.deadline_wall_ns == 0 || expiration < place.deadline_wall_ns) place.deadline_wall_ns = expiration;
-  }
   std::size_t data = token.size() / 2 + push.collapse_id.size;
-  place.part_escaped = false;
-  place.part_flag = 0;
-  place.part_bytes = 0;
   if (options.form == PayloadForm::with_part) {
-    const std::string_view part = push.part.view();
-    if (place.part_flag = dispatch::pack_uuid_content(part, place.part_uuid); place.part_flag != 0) {
-      place.part_bytes = base::kUuidTextBytes;
-    } else if (!part.empty() && part.size() <= kPartBytesMax && apns::plain_json_text(part)) {
-      place.part_bytes = static_cast<std::uint16_t>(part.size());
-    } else {
-      if (const apns::Refusal refusal = apns::check_part(part)) return wrong_field(bad, "part", refusal);
-      place.part_at = static_cast<std::uint32_t>(escaped.size());
-      apns::append_json_escaped(part, escaped);
-      place.part_bytes = static_cast<std::uint16_t>(escaped.size() - place.part_at);
-      place.part_escaped = true;
+    std::size_t text_bytes = push.part.size;
+    place.part = push.part.view();
+    if (place.part_flag = dispatch::pack_uuid_content(place.part, place.part_uuid); place.part_flag != 0) {
+      place.part = {reinterpret_cast<const char*>(place.part_uuid.data()), place.part_uuid.size()};
+    } else if (place.part.empty() || place.part.size() > kPartBytesMax || !apns::plain_json_text(place.part)) {
+      if (const apns::Refusal refusal = apns::check_part(place.part)) return wrong_field(bad, "part", refusal);
+      escaped.clear();
+      apns::append_json_escaped(place.part, escaped);
+      place.part = escaped;
+      text_bytes = escaped.size();
     }
-    const std::size_t payload = options.payload_bytes - kPartMark.size() + place.part_bytes;
+    const std::size_t payload = options.payload_bytes - kPartMark.size() + text_bytes;
     if (payload > apns::payload_bytes_max(options.push_type)) {
       return wrong_size(bad, payload, apns::payload_bytes_max(options.push_type));
     }
-    data += place.part_flag != 0 ? sizeof(place.part_uuid) : place.part_bytes;
+    data += place.part.size();
   } else if (push.part.size != 0) {
     return wrong(bad, Code::invalid_argument, "part: the template has no place for one (PayloadForm::with_part)");
   }
@@ -271,18 +295,15 @@ bool Submitter::Impl::check(const Push& push, Place& place, Wrong& bad) {
     return wrong(bad, Code::invalid_argument, "payload: the template brings its own (use PayloadForm::own)");
   }
   place.block_bytes = data > dispatch::kInlineBytes ? static_cast<std::uint32_t>(data) : 0;
-
   const base::ByteView token_bytes = std::as_bytes(std::span(place.token).first(token.size() / 2));
-  // With one shard there is nothing to divide.
-  const std::size_t shards = engine.workers.size();
-  place.shard = shards == 1 ? 0 : engine::route(credential, token_bytes, shards);
+  place.shard = last_credential.routed ? engine::route(credential, token_bytes, engine.workers.size()) : last_credential.shard;
   return true;
 }
 
-Uuid Submitter::Impl::next_apns_id() {
+inline Uuid Submitter::Impl::next_apns_id() {
   // Unique in the run: submitter and count go through a bijection keyed by the run, then version 4 and variant bits.
-  const std::uint64_t counter = static_cast<std::uint64_t>(number) << 48 | made++;
-  const std::uint64_t high = base::mix64(counter ^ engine.shared.run_key);
+  const std::uint64_t counter = next_apns_number++;
+  const std::uint64_t high = base::mix64(counter ^ run_key);
   const std::uint64_t low = base::mix64(high ^ ~counter);
   // Bytes 6 and 8, set in the words: a byte written into what is read as a whole right after is dearer than all of this.
   static_assert(std::endian::native == std::endian::little);
@@ -292,19 +313,22 @@ Uuid Submitter::Impl::next_apns_id() {
   return id;
 }
 
-// A batch's pushes often share one deadline, and a tick costs a division.
-inline dispatch::Tick Submitter::Impl::tick_of(std::int64_t deadline_wall_ns, base::Now now) {
-  if (deadline_wall_ns != last_deadline_wall_ns) {
-    last_deadline_wall_ns = deadline_wall_ns;
-    last_tick = deadline_wall_ns == 0 ? dispatch::kTickNone
-                                      : engine::deadline_tick(deadline_wall_ns, now, engine.shared.start_mono_ns);
+// Of the nearer of the push's deadline and its template's expiration. A batch's pushes often share one, and a tick costs a
+// division.
+inline dispatch::Tick Submitter::Impl::tick_of(const Push& push, base::Now now) {
+  const std::uint64_t deadline = std::min(deadline_word(push.deadline_unix_ns), last_template.expiration);
+  if (deadline != last_deadline) [[unlikely]] {
+    last_deadline = deadline;
+    last_tick = deadline == kNoDeadline
+                    ? dispatch::kTickNone
+                    : engine::deadline_tick(static_cast<std::int64_t>(deadline + 1), now, engine.shared.start_mono_ns);
   }
   return last_tick;
 }
 
-bool Submitter::Impl::build(const Push& push, const Place& place, base::Now now) {
-  Staged& to = staged[place.shard];
-  dispatch::PushRecord& record = to.records[to.count];
+[[gnu::always_inline]] inline void Submitter::Impl::fill(dispatch::PushRecord& record, const Push& push, base::Now now,
+                                                         std::uint8_t flags, std::size_t token_bytes, std::size_t collapse_bytes,
+                                                         std::size_t content_bytes) {
   record.id = push.id;
   std::uint64_t id_words[2];  // compared as words: the array's own comparison is a call
   std::memcpy(id_words, push.apns_id.data(), sizeof id_words);
@@ -312,44 +336,114 @@ bool Submitter::Impl::build(const Push& push, const Place& place, base::Now now)
   record.submitted_wall_ns = now.wall_ns;
   record.template_index = static_cast<std::uint32_t>(push.template_handle) - 1;
   record.credential = static_cast<std::uint32_t>(push.credential) - 1;
+  record.group = static_cast<std::uint32_t>(push.group);
+  record.deadline = tick_of(push, now);
+  record.set_registered_unix_ms(push.token_registered_unix_ms);
+  record.content_bytes = static_cast<std::uint16_t>(content_bytes);
+  record.token_bytes = static_cast<std::uint8_t>(token_bytes);
+  record.collapse_bytes = static_cast<std::uint8_t>(collapse_bytes);
+  record.flags = flags;
   record.policy = push.policy;
   record.priority_class = push.priority_class;
-  record.group = static_cast<std::uint32_t>(push.group);
-  record.set_registered_unix_ms(push.token_registered_unix_ms);
-  record.deadline = tick_of(place.deadline_wall_ns, now);
-  record.flags = place.part_flag;
-  record.token_bytes = static_cast<std::uint8_t>(push.token.size / 2);
-  record.collapse_bytes = static_cast<std::uint8_t>(push.collapse_id.size);
-  record.content_bytes = push.payload.size != 0 ? static_cast<std::uint16_t>(push.payload.size)
-                         : place.part_flag != 0 ? static_cast<std::uint16_t>(sizeof(place.part_uuid))
-                                                : place.part_bytes;
-  std::byte* out = record.inline_bytes;
-  if (place.block_bytes != 0) {
-    std::uint32_t block_class = 0;
-    out = engine.shared.blocks.acquire(place.block_bytes, block_class);
-    if (out == nullptr) return false;
-    record.set_block(out, block_class);
+}
+
+inline bool Submitter::Impl::stage_usual(const Push& push, std::uint64_t room, base::Now now) {
+  const auto template_index = static_cast<std::uint32_t>(push.template_handle) - 1;
+  const auto credential_index = static_cast<std::uint32_t>(push.credential) - 1;
+  if (template_index != last_template.index && !find_template(template_index)) [[unlikely]] return false;
+  if (credential_index != last_credential.index && !find_credential(credential_index)) [[unlikely]] return false;
+  const engine::CredentialEntry& credential = *last_credential.entry;
+  const std::size_t sizes = (push.token.size ^ (2 * kTokenBytesCommon)) | push.collapse_id.size | push.payload.size |
+                            (push.part.size ^ last_template.usual_part_bytes);
+  if (words_wrong(push) | (sizes != 0) | !last_template.usual | credential.removed.load(std::memory_order_acquire) |
+      (credential.shows.load(std::memory_order_relaxed) == last_template.refused)) [[unlikely]] {
+    return false;
   }
+  std::uint32_t shard = last_credential.shard;
+  std::uint8_t token[kTokenBytesCommon];
+  if (last_credential.routed) {
+    if (!base::hex_decode_64(push.token.data, token)) return false;
+    shard = engine::route(credential, std::as_bytes(std::span(token)), engine.workers.size());
+  }
+  std::uint64_t& lease = leases[shard];
+  if (lease == 0) [[unlikely]] {
+    lease = engine.workers[shard]->credits().take(room);
+    if (lease == 0) return false;
+  }
+  Staged& to = staged[shard];
+  dispatch::PushRecord& record = to.records[to.count];
+  if (last_credential.routed) {
+    std::memcpy(record.inline_bytes, token, sizeof(token));
+  } else if (!base::hex_decode_64(push.token.data, reinterpret_cast<std::uint8_t*>(record.inline_bytes))) {
+    return false;
+  }
+  std::uint8_t flags = 0;
+  std::size_t content_bytes = 0;
+  if (push.part.size != 0) {
+    Uuid part;
+    static_assert(kTokenBytesCommon + sizeof(part) <= dispatch::kInlineBytes);
+    flags = dispatch::pack_uuid_content(push.part.view(), part);
+    if (flags == 0) [[unlikely]] return false;
+    content_bytes = sizeof(part);
+    std::memcpy(record.inline_bytes + kTokenBytesCommon, part.data(), sizeof(part));
+  }
+  fill(record, push, now, flags, kTokenBytesCommon, 0, content_bytes);
+  ++to.count;
+  --lease;
+  return true;
+}
+
+Submitter::Impl::Fate Submitter::Impl::stage_any(const Push& push, std::uint64_t room, base::Now now, Wrong& bad) {
+  Place place;
+  if (!check(push, place, bad)) return Fate::wrong;
+  if (room == 0) return Fate::full;
+  engine::Worker& worker = *engine.workers[place.shard];
+  std::uint64_t& lease = leases[place.shard];
+  if (lease == 0) lease = worker.credits().take(room);
+  if (lease == 0) return Fate::full;
+  Staged& to = staged[place.shard];
+  dispatch::PushRecord& record = to.records[to.count];
+  std::byte* out = record.inline_bytes;
+  std::uint32_t block_class = 0;
+  if (place.block_bytes != 0) {
+    const std::uint64_t bytes = worker.byte_credits().take(place.block_bytes);
+    out = bytes == place.block_bytes ? engine.shared.blocks.acquire(place.block_bytes, block_class) : nullptr;
+    if (out == nullptr) {
+      worker.byte_credits().give(bytes);
+      return Fate::full;
+    }
+  }
+  // A template asks for a part or for a payload or for none.
+  const std::string_view content = push.payload.size != 0 ? push.payload.view() : place.part;
+  const std::size_t token_bytes = push.token.size / 2;
+  fill(record, push, now, place.part_flag, token_bytes, push.collapse_id.size, content.size());
+  if (place.block_bytes != 0) record.set_block(out, block_class);
   const auto put = [&out](const void* data, std::size_t bytes) {
     if (bytes != 0) std::memcpy(out, data, bytes);
     out += bytes;
   };
   // The common length as a constant: bounded by a byte's range, the copy would become a `rep movs`, ten times as dear.
-  if (record.token_bytes == kTokenBytesCommon) {
-    std::memcpy(out, place.token.data(), kTokenBytesCommon);
-    out += kTokenBytesCommon;
+  if (token_bytes == kTokenBytesCommon) {
+    put(place.token.data(), kTokenBytesCommon);
   } else {
-    put(place.token.data(), record.token_bytes);
+    put(place.token.data(), token_bytes);
   }
-  put(push.collapse_id.data, record.collapse_bytes);
-  if (place.part_flag != 0) {
-    std::memcpy(out, place.part_uuid.data(), sizeof(place.part_uuid));
-  } else {
-    put(place.part_escaped ? escaped.data() + place.part_at : push.part.data, place.part_bytes);
-  }
-  put(push.payload.data, push.payload.size);
+  put(push.collapse_id.data, push.collapse_id.size);
+  put(content.data(), content.size());
   ++to.count;
-  return true;
+  --lease;
+  return Fate::staged;
+}
+
+std::size_t Submitter::Impl::stage(std::span<const Push> chunk, std::uint64_t room, base::Now now, Wrong& bad, Fate& fate) {
+  fate = Fate::staged;
+  for (std::size_t i = 0; i < chunk.size(); ++i) {
+    if (i < room && stage_usual(chunk[i], room - i, now)) continue;
+    // Without room as well: a wrong push counts as such until the engine is full in front of it.
+    fate = stage_any(chunk[i], room - i, now, bad);
+    if (fate != Fate::staged) return i;
+  }
+  return chunk.size();
 }
 
 SubmitResult Submitter::submit(std::span<const Push> pushes) {
@@ -358,7 +452,7 @@ SubmitResult Submitter::submit(std::span<const Push> pushes) {
   auto& workers = impl_->engine.workers;
   shared.submitting.fetch_add(1, std::memory_order_seq_cst);
   const base::Now now = io::clock_now();
-  impl_->last_deadline_wall_ns = 0;
+  impl_->last_deadline = kNoDeadline;
   impl_->last_tick = dispatch::kTickNone;
 
   while (result.taken < pushes.size() && result.error == Code::ok) {
@@ -368,40 +462,14 @@ SubmitResult Submitter::submit(std::span<const Push> pushes) {
       break;
     }
     const auto chunk = pushes.subspan(result.taken, std::min(kChunk, pushes.size() - result.taken));
-    impl_->escaped.clear();
-    std::size_t good = 0;
+    const std::uint64_t room = shared.inside.take(chunk.size());
     Wrong bad;
-    while (good < chunk.size() && impl_->check(chunk[good], impl_->places[good], bad)) ++good;
-    if (good < chunk.size()) {
-      result.error = bad.code;
-      result.message = std::move(bad.message);
-    }
-    // Places: in the engine, then count and bytes of each shard; the chunk is cut at the first push that does not fit.
-    const std::size_t places_taken = static_cast<std::size_t>(shared.inside.take(good));
-    std::size_t fit = 0;
-    for (; fit < places_taken; ++fit) {
-      const Impl::Place& place = impl_->places[fit];
-      engine::Worker& worker = *workers[place.shard];
-      std::uint64_t& lease = impl_->leases[place.shard];
-      if (lease == 0) lease = worker.credits().take(places_taken - fit);
-      if (lease == 0) break;
-      if (place.block_bytes != 0) {
-        const std::uint64_t bytes = worker.byte_credits().take(place.block_bytes);
-        if (bytes != place.block_bytes) {
-          worker.byte_credits().give(bytes);
-          break;
-        }
-      }
-      if (!impl_->build(chunk[fit], place, now)) {
-        worker.byte_credits().give(place.block_bytes);
-        break;
-      }
-      --lease;
-    }
+    Impl::Fate fate;
+    const std::size_t fit = impl_->stage(chunk, room, now, bad, fate);
     for (std::size_t shard = 0; shard < workers.size(); ++shard) {
       workers[shard]->credits().give(std::exchange(impl_->leases[shard], 0));
     }
-    shared.inside.give(places_taken - fit);
+    shared.inside.give(room - fit);
     // Counted before it can end: `ended` must never be seen past `submitted`.
     shared.submitted.fetch_add(fit, std::memory_order_release);
     for (std::size_t shard = 0; shard < workers.size(); ++shard) {
@@ -412,10 +480,10 @@ SubmitResult Submitter::submit(std::span<const Push> pushes) {
       workers[shard]->wake();
     }
     result.taken += fit;
-    if (fit < good) {  // full: the wrong push behind it, if any, will be met again
-      result.error = Code::ok;
-      result.message.clear();
-      break;
+    if (fate == Impl::Fate::full) break;
+    if (fate == Impl::Fate::wrong) {
+      result.error = bad.code;
+      result.message = std::move(bad.message);
     }
   }
   shared.submitting.fetch_sub(1, std::memory_order_seq_cst);

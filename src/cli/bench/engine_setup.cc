@@ -27,25 +27,30 @@ Result<std::string> read_file(const std::string& path) {
   return std::string{std::istreambuf_iterator<char>(file), {}};
 }
 
-// 32 bytes: the number, spread over the first 16; the rest is the same for all. No two numbers share a token.
-void write_token(std::uint64_t number, char* out) {
+// 32 bytes: the number, spread over the first 16; the rest, which no number's touches, is the same for all. No two numbers share a token.
+using TokenBytes = std::array<std::uint8_t, 32>;
+constexpr TokenBytes kTokenOfNone = {0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,
+                                     0xb7, 0xe1, 0x51, 0x62, 0x8a, 0xed, 0x2a, 0x6a, 0xbf, 0x71, 0x58, 0x80, 0x9c, 0xf4, 0xf3, 0xc7};
+void set_token(std::uint64_t number, TokenBytes& token) {
   const std::uint64_t words[2] = {base::mix64(number), base::mix64(~number)};
-  std::array<std::uint8_t, 16> bytes;
-  std::memcpy(bytes.data(), words, bytes.size());
-  base::hex_encode(bytes, out);
+  std::memcpy(token.data(), words, sizeof(words));
 }
 
-constexpr std::string_view kTokenRest = "b7e151628aed2a6abf7158809cf4f3c7";
+// Of tokens that stand one behind the other, in one go.
+void write_texts(std::span<const TokenBytes> tokens, std::array<char, 64>* out) {
+  base::hex_encode({tokens.front().data(), tokens.size() * sizeof(TokenBytes)}, out->data());
+}
 
 Result<void> load_dead_tokens(Engine& engine, CredentialHandle credential, const std::string& topic, std::uint64_t count) {
   std::vector<std::array<char, 64>> texts(kDeadTokensPerCall);
+  std::vector<TokenBytes> bytes(kDeadTokensPerCall, kTokenOfNone);
   std::vector<DeadToken> tokens(kDeadTokensPerCall);
-  for (auto& text : texts) std::copy(kTokenRest.begin(), kTokenRest.end(), text.begin() + 32);
   const std::int64_t now_ms = wall_ns() / 1'000'000;
   for (std::uint64_t done = 0; done < count;) {
     const std::size_t some = static_cast<std::size_t>(std::min<std::uint64_t>(count - done, tokens.size()));
+    for (std::size_t i = 0; i < some; ++i) set_token(kDeadFirst + done + i, bytes[i]);
+    write_texts(std::span(bytes).first(some), texts.data());
     for (std::size_t i = 0; i < some; ++i) {
-      write_token(kDeadFirst + done + i, texts[i].data());
       tokens[i] = {{texts[i].data(), texts[i].size()}, std::string_view(topic), now_ms};
     }
     for (;;) {
@@ -147,10 +152,9 @@ Result<EngineSetup> set_up_engine(const RunSpec& spec, const MockChild& mock, co
   return out;
 }
 
-PushMaker::PushMaker(const EngineSetup& setup) : tokens_(kBatch), pushes_(kBatch) {
+PushMaker::PushMaker(const EngineSetup& setup) : bytes_(kBatch, kTokenOfNone), texts_(kBatch), pushes_(kBatch) {
   for (std::size_t i = 0; i < kBatch; ++i) {
-    std::copy(kTokenRest.begin(), kTokenRest.end(), tokens_[i].begin() + 32);
-    pushes_[i].token = {tokens_[i].data(), tokens_[i].size()};
+    pushes_[i].token = {texts_[i].data(), texts_[i].size()};
     pushes_[i].part = kPart;
     pushes_[i].template_handle = setup.push_template;
     pushes_[i].credential = setup.credential;
@@ -158,11 +162,13 @@ PushMaker::PushMaker(const EngineSetup& setup) : tokens_(kBatch), pushes_(kBatch
 }
 
 std::span<const Push> PushMaker::make(std::uint64_t first, std::size_t count, std::int64_t wall_now_ns) {
+  if (count == 0) return {};
   for (std::size_t i = 0; i < count; ++i) {
-    write_token(first + i, tokens_[i].data());
+    set_token(first + i, bytes_[i]);
     pushes_[i].id = first + i;
     pushes_[i].deadline_unix_ns = wall_now_ns + kDeadlineNs;
   }
+  write_texts(std::span(bytes_).first(count), texts_.data());
   return {pushes_.data(), count};
 }
 

@@ -24,6 +24,8 @@ constexpr std::int64_t kCoolDownMs = 60'000;
 constexpr int kIdleMs = 5;
 // The open loop hands over what is due in steps of this length: its share of the latency, and what keeps the producer's own CPU low.
 constexpr std::int64_t kTickNs = 100'000;
+// Read at a time: what stays in the nearest cache until it has been looked at.
+constexpr std::size_t kOutcomes = 256;
 constexpr std::uint64_t kFillInsideMax = 4'000'000;
 constexpr std::uint64_t kFillWaiting = 4096;
 
@@ -61,7 +63,7 @@ Load::Load(const RunSpec& spec, MockChild& mock, EngineSetup setup, const Alloca
       setup_(std::move(setup)),
       allocations_(allocations),
       maker_(setup_),
-      outcomes_(4096),
+      outcomes_(kOutcomes),
       open_(spec.rate != 0),
       latency_(std::make_unique<obs::Histogram>()),
       interval_latency_(std::make_unique<obs::Histogram>()) {
@@ -108,7 +110,34 @@ bool Load::submit_some(std::uint64_t most, std::int64_t now_mono_ns, Result<void
 }
 
 std::size_t Load::collect(std::size_t got, std::int64_t now_mono_ns) {
-  for (std::size_t i = 0; i < got; ++i) account(outcomes_[i], now_mono_ns);
+  // What was submitted together and ended together took the same time: it is recorded as that many. Likewise for the ends.
+  std::int64_t latency_ns = -1;
+  std::uint64_t alike = 0;
+  std::uint64_t accepted = 0;
+  const auto keep = [&] {
+    if (latency_ns >= 0) interval_latency_->record(static_cast<std::uint64_t>(latency_ns), alike);
+  };
+  for (const Outcome& outcome : std::span<const Outcome>(outcomes_).first(got)) {
+    if (outcome.end == End::accepted) [[likely]] {
+      ++accepted;
+    } else {
+      note_failure(outcome);
+    }
+    std::int64_t its_ns = -1;
+    if (!open_) {
+      if (measuring_) its_ns = outcome.ended_unix_ns - outcome.submitted_unix_ns;
+    } else if (outcome.id >= main_first_ && outcome.id < main_last_) {
+      its_ns = now_mono_ns - intended_ns(outcome.id);
+    }
+    if (its_ns != latency_ns) {
+      keep();
+      latency_ns = its_ns;
+      alike = 0;
+    }
+    ++alike;
+  }
+  keep();
+  ends_[static_cast<std::size_t>(End::accepted)] += accepted;
   ended_ += got;
   if (measuring_) {
     main_ended_ += got;
@@ -117,20 +146,11 @@ std::size_t Load::collect(std::size_t got, std::int64_t now_mono_ns) {
   return got;
 }
 
-void Load::account(const Outcome& outcome, std::int64_t now_mono_ns) {
+void Load::note_failure(const Outcome& outcome) {
   ++ends_[static_cast<std::size_t>(outcome.end)];
-  if (outcome.end != End::accepted && first_failure_.empty()) {
-    first_failure_ = fmt::format("{}: {}{}", end_name(outcome.end), outcome.status == 0 ? "" : fmt::format("{} ", outcome.status),
-                                 outcome.reason_view());
-  }
-  std::int64_t latency_ns = -1;
-  if (!open_) {
-    if (measuring_) latency_ns = outcome.ended_unix_ns - outcome.submitted_unix_ns;
-  } else if (outcome.id >= main_first_ && outcome.id < main_last_) {
-    latency_ns = now_mono_ns - intended_ns(outcome.id);
-  }
-  if (latency_ns < 0) return;
-  interval_latency_->record(static_cast<std::uint64_t>(latency_ns));
+  if (!first_failure_.empty()) return;
+  first_failure_ = fmt::format("{}: {}{}", end_name(outcome.end), outcome.status == 0 ? "" : fmt::format("{} ", outcome.status),
+                               outcome.reason_view());
 }
 
 // Every value is recorded once, in the interval's histogram, and reaches the whole one here.

@@ -41,7 +41,8 @@ class PushMaker {
   std::span<const Push> make(std::uint64_t first, std::size_t count, std::int64_t wall_now_ns);
 
  private:
-  std::vector<std::array<char, 64>> tokens_;
+  std::vector<std::array<std::uint8_t, 32>> bytes_;  // the tokens, and as hex text:
+  std::vector<std::array<char, 64>> texts_;
   std::vector<Push> pushes_;
 };
 
@@ -67,7 +68,7 @@ class Load {
   Result<void> look_around(std::int64_t now_mono_ns);  // signals, the mock's health; ten times a second
   bool submit_some(std::uint64_t most, std::int64_t now_mono_ns, Result<void>& failed);
   std::size_t collect(std::size_t got, std::int64_t now_mono_ns);
-  void account(const Outcome& outcome, std::int64_t now_mono_ns);
+  void note_failure(const Outcome& outcome);
   void close_interval(std::int64_t now_mono_ns);
   void keep_interval();
   std::int64_t intended_ns(std::uint64_t number) const {

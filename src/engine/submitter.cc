@@ -355,10 +355,10 @@ inline bool Submitter::Impl::stage_usual(const Push& push, std::uint64_t room, b
   const engine::CredentialEntry& credential = *last_credential.entry;
   const std::size_t sizes = (push.token.size ^ (2 * kTokenBytesCommon)) | push.collapse_id.size | push.payload.size |
                             (push.part.size ^ last_template.usual_part_bytes);
-  if (words_wrong(push) | (sizes != 0) | !last_template.usual | credential.removed.load(std::memory_order_acquire) |
-      (credential.shows.load(std::memory_order_relaxed) == last_template.refused)) [[unlikely]] {
-    return false;
-  }
+  const bool words = words_wrong(push);
+  const bool removed = credential.removed.load(std::memory_order_acquire);
+  const bool refused = credential.shows.load(std::memory_order_relaxed) == last_template.refused;
+  if (words | (sizes != 0) | !last_template.usual | removed | refused) [[unlikely]] return false;
   std::uint32_t shard = last_credential.shard;
   std::uint8_t token[kTokenBytesCommon];
   if (last_credential.routed) {

@@ -2,6 +2,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 
 #include <wolfssl/options.h>
 #include <wolfssl/ssl.h>
@@ -13,6 +14,7 @@
 #include "tls/context.h"
 #include "tls/gcm.h"
 #include "tls/library.h"
+#include "tls/seal_place.h"
 
 namespace tocsin::tls {
 namespace {
@@ -46,6 +48,29 @@ bool prepare(const Operation& operation, GcmText& text) {
   return true;
 }
 
+#ifdef WOLFSSL_CIPHER_TEXT_CHECK
+constexpr bool kSealElsewhere = false;  // wolfSSL looks at what it believes to be sealed
+#else
+constexpr bool kSealElsewhere = true;
+#endif
+
+// False: the record before was not sent yet.
+bool seal(GcmText& text, std::uint8_t* tag) {
+  if (SealPlace* const place = SealPlace::here(); kSealElsewhere && place != nullptr) {
+    if (place->broken()) return false;
+    if (std::uint8_t* const out = place->begin(text, tag)) {
+      text.out = out;
+      gcm_seal(text, out + text.bytes);
+      std::memcpy(tag, out + text.bytes, kGcmTagBytes);
+      return true;
+    }
+  }
+  gcm_seal(text, tag);
+  return true;
+}
+
+}  // namespace
+
 // What this answers "unavailable" to, wolfSSL does itself.
 int crypto_callback(int, wc_CryptoInfo* info, void*) {
   if (info == nullptr || info->algo_type != WC_ALGO_TYPE_CIPHER || info->cipher.type != WC_CIPHER_AES_GCM) {
@@ -54,7 +79,7 @@ int crypto_callback(int, wc_CryptoInfo* info, void*) {
   GcmText text;
   if (info->cipher.enc != 0) {
     if (!prepare(info->cipher.aesgcm_enc, text)) return CRYPTOCB_UNAVAILABLE;
-    gcm_seal(text, info->cipher.aesgcm_enc.authTag);
+    if (!seal(text, info->cipher.aesgcm_enc.authTag)) return WC_HW_E;
   } else {
     if (!prepare(info->cipher.aesgcm_dec, text)) return CRYPTOCB_UNAVAILABLE;
     if (!gcm_open(text, info->cipher.aesgcm_dec.authTag)) return AES_GCM_AUTH_E;
@@ -62,8 +87,6 @@ int crypto_callback(int, wc_CryptoInfo* info, void*) {
   count_call();
   return 0;
 }
-
-}  // namespace
 
 void free_tables_at_thread_exit() {
   struct Tables {

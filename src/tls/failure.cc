@@ -205,6 +205,11 @@ Failure not_tls_failure(Role role, base::ByteView first) {
                                 "; check host and port"})};
 }
 
+Failure not_sealed_failure(Role role) {
+  return {Cause::protocol, join({"the connection with ", peer(role), " was ended: a record was not sealed as it should be; "
+                                 "nothing of it was sent"})};
+}
+
 Failure no_alpn_failure() {
   return {Cause::no_alpn, "the server did not choose HTTP/2 (ALPN h2); is it the push endpoint, or a proxy in between?"};
 }

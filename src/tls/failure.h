@@ -36,6 +36,9 @@ Failure classify(const FailureFacts& facts);
 // Of bytes that can begin no TLS record.
 Failure not_tls_failure(Role role, base::ByteView first);
 
+// A record of ours was not sealed where it was sent from, or not known again (see seal_place.h).
+Failure not_sealed_failure(Role role);
+
 // The handshake ended without h2.
 Failure no_alpn_failure();
 

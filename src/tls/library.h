@@ -7,6 +7,8 @@
 
 #include <tocsin/result.h>
 
+struct wc_CryptoInfo;
+
 namespace tocsin::tls {
 
 Result<void> init_library();
@@ -17,5 +19,8 @@ void free_tables_at_thread_exit();
 
 // Registers the callback under kCryptoDeviceId, once. Only when gcm_backend() is usable.
 Result<void> register_crypto_callback();
+
+// The callback itself: tests put one of their own in front of it.
+int crypto_callback(int device, wc_CryptoInfo* info, void* user);
 
 }  // namespace tocsin::tls

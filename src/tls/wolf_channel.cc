@@ -13,6 +13,7 @@
 #include "tls/certificate.h"
 #include "tls/failure.h"
 #include "tls/library.h"
+#include "tls/seal_place.h"
 #include "tls/wolf.h"
 
 namespace tocsin::tls {
@@ -120,9 +121,10 @@ int WolfChannel::on_read(WOLFSSL*, char* buffer, int bytes, void* user) {
 
 int WolfChannel::on_write(WOLFSSL*, char* buffer, int bytes, void* user) {
   auto* self = static_cast<WolfChannel*>(user);
-  if (self->out_ == nullptr) return WOLFSSL_CBIO_ERR_GENERAL;
-  self->out_->append(base::ByteView(reinterpret_cast<const std::byte*>(buffer), static_cast<std::size_t>(bytes)));
-  return bytes;
+  // After a failure wolfSSL's buffer may hold what was never sealed.
+  if (self->out_ == nullptr || self->state_ == State::failed || bytes < 0) return WOLFSSL_CBIO_ERR_GENERAL;
+  const bool sent = SealPlace::send(*self->out_, reinterpret_cast<std::uint8_t*>(buffer), static_cast<std::size_t>(bytes));
+  return sent ? bytes : WOLFSSL_CBIO_ERR_GENERAL;
 }
 
 // Called for every certificate of the chain, root first, whether wolfSSL accepts it or not. It never
@@ -225,9 +227,14 @@ State WolfChannel::send(base::ByteView plain, base::ByteBuffer& wire_out) {
   const std::size_t records = (plain.size() + kRecordPlainBytes - 1) / kRecordPlainBytes;
   wire_out.prepare(plain.size() + records * kRecordOverheadBytes);
   out_ = &wire_out;
+  SealPlace place(wire_out);
   while (!plain.empty()) {
     const std::size_t bytes = std::min(plain.size(), kWriteBytesMax);
     const int result = wolfSSL_write(ssl_, plain.data(), static_cast<int>(bytes));
+    if (place.broken()) {
+      fail(not_sealed_failure(context_->role));
+      break;
+    }
     if (result <= 0) {
       fail(result);
       break;

@@ -91,9 +91,9 @@ struct Connection {
   std::unique_ptr<tls::Channel> tls;
   std::unique_ptr<h2::ClientSession> h2;
 
-  base::ByteBuffer plain_in;            // decrypted, not yet read by h2 (empty between steps)
+  // Their memory is the shard's while they are empty (buffers.h).
   base::ByteBuffer plain_out;           // encoded, not yet encrypted (empty between steps)
-  base::ByteBuffer wire[2];             // [sending_index] is the kernel's while `sending`
+  base::ByteBuffer wire[2];             // [sending_index] is the kernel's while `sending`, and then never given back
   base::ByteBuffer deferred;            // handshake bytes kept for a later step
   unsigned sending_index = 0;
   bool sending = false;

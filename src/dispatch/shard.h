@@ -26,6 +26,7 @@
 #include "apns/reasons.h"
 #include "base/prng.h"
 #include "base/slab.h"
+#include "dispatch/buffers.h"
 #include "dispatch/config.h"
 #include "dispatch/connection.h"
 #include "dispatch/deadlines.h"
@@ -65,6 +66,10 @@ class Shard {
 
   // What a rate has granted and was not used in this time is void, so that nothing gathers behind the bucket's back.
   static constexpr std::int64_t kLeaseNs = 50 * base::kMillisecond;
+
+  // A connection fills one for the wire while the kernel has another: with fewer kept, a step that serves all connections
+  // would allocate.
+  static constexpr std::size_t kWiresPerConnection = 2;
 
   // A rate's state here: what was granted and not used, and whether more was asked for.
   struct Allowance {
@@ -268,6 +273,10 @@ class Shard {
   void mark(Mark mark) { ++counters_.marks[static_cast<std::size_t>(mark)]; }
   void mark_dirty(base::Handle handle, Connection& connection);
   bool seal(base::Handle handle, Connection& connection, std::size_t bytes);
+  void write_pending(Connection& connection) {
+    plain_buffers_.lend(connection.plain_out);
+    connection.h2->write_pending(connection.plain_out);
+  }
   void flush(base::Handle handle, Connection& connection);
   void start_send(base::Handle handle, Connection& connection);
   void log(LogLevel level, const char* event, std::string text);
@@ -363,6 +372,9 @@ class Shard {
   Deadlines reach_due_;
   std::int64_t rate_deadline_ = base::kNever;       // when the engine's rate or a group's is asked again
   std::int64_t dial_retry_mono_ns_ = base::kNever;  // when the budget is tried without its word
+  Buffers plain_buffers_{options_.connections_max};
+  Buffers wire_buffers_{kWiresPerConnection * options_.connections_max};
+  base::ByteBuffer plain_in_;              // decrypted, not yet read by h2; of the connection under way, and empty after it
   std::vector<base::Handle> dirty_;
   std::vector<base::Handle> deferred_;  // connections with handshake bytes kept for a later step
   std::vector<h2::Answer> answers_;

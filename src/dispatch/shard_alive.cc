@@ -149,7 +149,7 @@ void Shard::overdue(base::Handle handle, Connection& connection) {
     connection.h2->cancel(orphan.tag);
     orphaned(connection, orphan, Reason::connection_lost, "no answer in time");
   }
-  connection.h2->write_pending(connection.plain_out);  // a stream's place is free once its RST_STREAM is written
+  write_pending(connection);  // a stream's place is free once its RST_STREAM is written
   connection.answer_deadline_mono_ns = oldest;
   mark_dirty(handle, connection);
   // A peer that answers late, or none at all: other answers would tell, but there may be none to come.

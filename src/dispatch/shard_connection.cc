@@ -62,12 +62,12 @@ void Shard::on_received(base::Handle handle, Connection& connection, base::ByteV
 
 bool Shard::tls_receive(base::Handle handle, Connection& connection, base::ByteView bytes) {
   const bool handshaking = connection.state == ConnectionState::handshaking;
-  const tls::State state =
-      connection.tls->receive(bytes, connection.plain_in, connection.wire[1 - connection.sending_index]);
+  plain_in_.clear();  // of one that could not read it
+  const tls::State state = connection.tls->receive(bytes, plain_in_, connection.wire[1 - connection.sending_index]);
   if (handshaking && (state == tls::State::open || state == tls::State::closed)) tls_opened(handle, connection);
   if (state == tls::State::failed || state == tls::State::closed) {
     // What was decrypted before the alert or close_notify is genuine: answers in it still count.
-    if (connection.h2 != nullptr && !connection.plain_in.empty()) h2_receive(handle, connection);
+    if (connection.h2 != nullptr && !plain_in_.empty()) h2_receive(handle, connection);
     if (state == tls::State::failed) {
       const tls::Failure failure = connection.tls->failure();
       lose(handle, connection, failure.cause, failure.text);
@@ -99,8 +99,8 @@ void Shard::tls_opened(base::Handle handle, Connection& connection) {
 void Shard::h2_receive(base::Handle handle, Connection& connection) {
   answers_.clear();
   h2_events_.clear();
-  const Result<void> result = connection.h2->receive(connection.plain_in.readable(), answers_, h2_events_);
-  connection.plain_in.clear();
+  const Result<void> result = connection.h2->receive(plain_in_.readable(), answers_, h2_events_);
+  plain_in_.clear();
   connection.window_shut = false;
   const bool pinged = connection.ping_deadline_mono_ns != base::kNever;
   // Whatever came shows that the peer lives; a probe wants its own answer, because what is read may be old.
@@ -132,7 +132,7 @@ void Shard::h2_receive(base::Handle handle, Connection& connection) {
       on_answer(connection, answers_[i]);
     }
     // We reset those: a stream's place is free once its RST_STREAM is written.
-    if (broken) connection.h2->write_pending(connection.plain_out);
+    if (broken) write_pending(connection);
     // Idle from now on, which has deadlines of its own.
     if (connection.in_flight == 0) watch(handle, connection);
     if (stopping_ && connection.in_flight == 0) connection_due_.bring(handle.index(), now_.mono_ns);
@@ -302,9 +302,10 @@ void Shard::begin_close(base::Handle handle, Connection& connection, ConnectionI
   if (graceful && connection.h2 != nullptr && connection.tls->state() == tls::State::open) {
     base::ByteBuffer& fill = connection.wire[1 - connection.sending_index];
     connection.h2->goaway();
-    connection.h2->write_pending(connection.plain_out);
+    write_pending(connection);
     connection.tls->send(connection.plain_out.readable(), fill);
     connection.plain_out.clear();
+    plain_buffers_.give_back(connection.plain_out);
     connection.tls->close(fill);
     connection.close_after_send = true;
     connection.stage_deadline_mono_ns = now_.mono_ns + kFarewellNs;
@@ -328,7 +329,15 @@ void Shard::on_closed(base::Handle handle, Connection& connection) {
   mark_changed(credential);
   activate(connection.credential);
   connection_due_.cancel(handle.index());
+  connection.plain_out.clear();
+  plain_buffers_.give_back(connection.plain_out);
+  for (base::ByteBuffer& wire : connection.wire) {  // the kernel has done with them
+    wire.clear();
+    wire_buffers_.give_back(wire);
+  }
   connections_.release(handle);
+  plain_buffers_.trim(connections_.in_use());
+  wire_buffers_.trim(kWiresPerConnection * connections_.in_use());
 }
 
 void Shard::mark_dirty(base::Handle handle, Connection& connection) {
@@ -339,7 +348,9 @@ void Shard::mark_dirty(base::Handle handle, Connection& connection) {
 
 // Encrypts the first `bytes` of what is to go out. False: TLS failed, and the connection is lost.
 bool Shard::seal(base::Handle handle, Connection& connection, std::size_t bytes) {
-  const tls::State state = connection.tls->send(connection.plain_out.readable().first(bytes), connection.wire[1 - connection.sending_index]);
+  base::ByteBuffer& fill = connection.wire[1 - connection.sending_index];
+  wire_buffers_.lend(fill);
+  const tls::State state = connection.tls->send(connection.plain_out.readable().first(bytes), fill);
   connection.plain_out.consume(bytes);
   if (state != tls::State::failed) return true;
   const tls::Failure failure = connection.tls->failure();
@@ -351,8 +362,9 @@ void Shard::flush(base::Handle handle, Connection& connection) {
   connection.dirty = false;
   if (connection.state == ConnectionState::closing) return;
   if (connection.h2 != nullptr && connection.tls->state() == tls::State::open) {
-    connection.h2->write_pending(connection.plain_out);
+    write_pending(connection);
     if (!connection.plain_out.empty() && !seal(handle, connection, connection.plain_out.size())) return;
+    plain_buffers_.give_back(connection.plain_out);
   }
   if (!connection.sending) start_send(handle, connection);
 }
@@ -390,8 +402,7 @@ void Shard::on_sent(base::Handle handle, Connection& connection, const Event& ev
     return;
   }
   connection.sending = false;
-  // The buffer that was just read is the warmer one: it is filled next.
-  if (connection.wire[1 - connection.sending_index].empty()) connection.sending_index = 1 - connection.sending_index;
+  wire_buffers_.give_back(buffer);
   if (connection.close_after_send) {
     start_send(handle, connection);
   } else {

@@ -386,6 +386,7 @@ std::uint32_t Shard::write_batch(base::Handle handle, Connection& connection, st
   }
   const std::size_t count = request_slots_.size();
   if (count == 0) return 0;
+  plain_buffers_.lend(connection.plain_out);
   const std::size_t written = connection.h2->write(std::span(requests_).first(count), connection.plain_out);
   connection.window_shut = written < count;
   if (connection.window_shut) mark(Mark::window_blocked);

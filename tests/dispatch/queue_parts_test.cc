@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What queue and shard are made of: the wheel of ticks, the tables of tokens, the heap of deadlines; and the queue's many at once.
+// What queue and shard are made of: the wheel of ticks, the tables of tokens, the heap of deadlines, the
+// buffers that are lent; and the queue's many at once.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "base/prng.h"
+#include "dispatch/buffers.h"
 #include "dispatch/deadlines.h"
 #include "dispatch/push_queue.h"
 #include "dispatch/timer_wheel.h"
@@ -340,6 +342,87 @@ TEST(DeadlineHeap, AgreesWithAModel) {
   EXPECT_EQ(heap.earliest(), base::kNever);
   heap.bring(3, 10);
   EXPECT_EQ(heap.take(10), 3u);
+}
+
+// ------------------------------------------------------------------------------------------------------- buffers
+
+base::ByteBuffer with_memory(std::size_t bytes, const std::byte*& memory) {
+  base::ByteBuffer buffer(bytes);
+  memory = buffer.readable().data();
+  return buffer;
+}
+
+TEST(BuffersLent, WhatCameBackLastGoesFirst) {
+  Buffers buffers(8);
+  base::ByteBuffer none;
+  buffers.lend(none);  // there is none: it gets its own
+  EXPECT_EQ(none.capacity(), 0u);
+  buffers.give_back(none);  // and there is nothing to give
+  EXPECT_EQ(buffers.kept(), 0u);
+  const std::byte *first, *second;
+  base::ByteBuffer a = with_memory(1000, first), b = with_memory(2000, second);
+  a.append("read");
+  a.consume(4);
+  buffers.give_back(a);
+  buffers.give_back(b);
+  EXPECT_EQ(a.capacity(), 0u);
+  EXPECT_TRUE(a.empty());
+  EXPECT_EQ(buffers.kept(), 2u);
+  buffers.lend(a);
+  EXPECT_EQ(a.readable().data(), second);
+  EXPECT_EQ(a.capacity(), 2000u);
+  EXPECT_TRUE(a.empty());
+  buffers.lend(b);
+  EXPECT_EQ(b.readable().data(), first);
+  EXPECT_EQ(buffers.kept(), 0u);
+}
+
+// Two borrowers never have the same memory, and what one has written stays where it is.
+TEST(BuffersLent, ABorrowerKeepsItsMemory) {
+  Buffers buffers(8);
+  const std::byte *first, *second;
+  base::ByteBuffer a = with_memory(1000, first), b = with_memory(1000, second);
+  buffers.give_back(a);
+  buffers.give_back(b);
+  buffers.lend(a);
+  a.append("mine");
+  buffers.lend(a);  // it has memory: nothing is lent, and nothing lost
+  EXPECT_EQ(buffers.kept(), 1u);
+  EXPECT_EQ(base::as_text(a.readable()), "mine");
+  buffers.lend(b);
+  EXPECT_NE(b.readable().data(), a.readable().data());
+  b.append("theirs");
+  EXPECT_EQ(base::as_text(a.readable()), "mine");
+  a.clear();
+  buffers.lend(a);  // empty, with its memory
+  EXPECT_EQ(a.readable().data(), second);
+}
+
+TEST(BuffersLent, NoMoreAreKeptThanIsSaid) {
+  Buffers buffers(3);
+  const std::byte* memory[5];
+  for (const std::byte*& each : memory) {
+    base::ByteBuffer buffer = with_memory(100, each);
+    buffers.give_back(buffer);
+    EXPECT_EQ(buffer.capacity(), 0u);  // kept or freed
+  }
+  EXPECT_EQ(buffers.kept(), 3u);
+  buffers.trim(3);
+  EXPECT_EQ(buffers.kept(), 3u);
+  buffers.trim(2);  // the one that lay there longest
+  EXPECT_EQ(buffers.kept(), 2u);
+  base::ByteBuffer a, b, c;
+  buffers.lend(a);
+  buffers.lend(b);
+  buffers.lend(c);
+  EXPECT_EQ(a.readable().data(), memory[2]);
+  EXPECT_EQ(b.readable().data(), memory[1]);
+  EXPECT_EQ(c.capacity(), 0u);
+  buffers.trim(0);
+  Buffers nothing(0);
+  nothing.give_back(a);
+  EXPECT_EQ(nothing.kept(), 0u);
+  EXPECT_EQ(a.capacity(), 0u);
 }
 
 }  // namespace

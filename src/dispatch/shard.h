@@ -273,6 +273,7 @@ class Shard {
   void mark(Mark mark) { ++counters_.marks[static_cast<std::size_t>(mark)]; }
   void mark_dirty(base::Handle handle, Connection& connection);
   bool seal(base::Handle handle, Connection& connection, std::size_t bytes);
+  bool seal_rest(base::Handle handle, Connection& connection);
   void write_pending(Connection& connection) {
     plain_buffers_.lend(connection.plain_out);
     connection.h2->write_pending(connection.plain_out);

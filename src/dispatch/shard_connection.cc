@@ -358,14 +358,18 @@ bool Shard::seal(base::Handle handle, Connection& connection, std::size_t bytes)
   return false;
 }
 
+// All that is to go out, and what the session has to say besides; its buffer is the next connection's then.
+bool Shard::seal_rest(base::Handle handle, Connection& connection) {
+  write_pending(connection);
+  if (!connection.plain_out.empty() && !seal(handle, connection, connection.plain_out.size())) return false;
+  plain_buffers_.give_back(connection.plain_out);
+  return true;
+}
+
 void Shard::flush(base::Handle handle, Connection& connection) {
   connection.dirty = false;
   if (connection.state == ConnectionState::closing) return;
-  if (connection.h2 != nullptr && connection.tls->state() == tls::State::open) {
-    write_pending(connection);
-    if (!connection.plain_out.empty() && !seal(handle, connection, connection.plain_out.size())) return;
-    plain_buffers_.give_back(connection.plain_out);
-  }
+  if (connection.h2 != nullptr && connection.tls->state() == tls::State::open && !seal_rest(handle, connection)) return;
   if (!connection.sending) start_send(handle, connection);
 }
 

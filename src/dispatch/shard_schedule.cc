@@ -107,6 +107,11 @@ void Shard::serve(base::Handle handle, std::uint32_t index, Credential& credenti
     }
     connection.plain_out.compact();
   }
+  // The rest too, while it is in the caches, and the next connection writes into the same memory.
+  if (!connection.plain_out.empty() && !seal_rest(handle, connection)) {
+    if (current || credential.renewing) --strength.usable;
+    return;
+  }
   if (connection.takes_nothing_mono_ns != base::kNever &&
       now_.mono_ns - connection.takes_nothing_mono_ns >= connection.config->answer_timeout_ns) {
     mark(Mark::takes_nothing);

@@ -3,8 +3,11 @@
 // that it has not had.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/prng.h"
@@ -49,6 +52,136 @@ TEST(CoalesceIndexes, FindWhatIsInThemAndNothingElse) {
     for (std::uint32_t slot = 2; slot < count; slot += 3) index.erase(hashes[slot], slot);
     ASSERT_EQ(index.size(), 0u);
   }
+}
+
+// A mix of all it can do, with growing in between, against a multimap of half hashes: whatever has one is offered, once each,
+// and nothing else is. Clustered hashes share the last buckets and overflow them far, and on at the table's beginning.
+TEST(CoalesceIndexes, OfferExactlyWhatHasTheHash) {
+  struct Kind {
+    std::uint32_t hashes_from;
+    std::uint32_t hashes;  // how many; 0: any
+    std::size_t most;      // live ones
+  };
+  for (const Kind& kind : {Kind{0, 0, 400}, Kind{0, 0, 20'000}, Kind{0xfff00000u, 64, 400}, Kind{0xfa000000u, 0x6000000u, 480},
+                           Kind{0xffffff00u, 256, 5'000}, Kind{0, 3, 60}}) {
+    CoalesceIndex index;
+    base::Prng prng(kind.hashes + kind.most);
+    std::unordered_multimap<std::uint32_t, std::uint32_t> model;
+    std::vector<std::pair<std::uint64_t, std::uint32_t>> live;
+    std::vector<std::uint32_t> unused;
+    std::uint32_t next = 0;
+    const auto any_hash = [&] {
+      const std::uint64_t high = prng.next() << 32;  // which does not matter
+      return high | (kind.hashes == 0 ? prng.next() >> 32 : kind.hashes_from + prng.below(kind.hashes));
+    };
+    const auto slot_for = [&] {
+      if (unused.empty()) return next++;
+      const std::uint32_t slot = unused.back();
+      unused.pop_back();
+      return slot;
+    };
+    const auto drop = [&](std::uint64_t hash, std::uint32_t slot) {
+      auto [at, end] = model.equal_range(static_cast<std::uint32_t>(hash));
+      while (at != end && at->second != slot) ++at;
+      ASSERT_NE(at, end);
+      model.erase(at);
+      unused.push_back(slot);
+    };
+    const auto check = [&](std::uint64_t hash) {
+      std::vector<std::uint32_t> offered, wanted;
+      ASSERT_EQ(index.find(hash, [&](std::uint32_t slot) { return offered.push_back(slot), false; }), CoalesceIndex::kNone);
+      for (auto [at, end] = model.equal_range(static_cast<std::uint32_t>(hash)); at != end; ++at) wanted.push_back(at->second);
+      std::sort(offered.begin(), offered.end());
+      std::sort(wanted.begin(), wanted.end());
+      ASSERT_EQ(offered, wanted);
+      if (wanted.empty()) return;
+      const std::uint32_t one = wanted[prng.below(wanted.size())];
+      ASSERT_EQ(index.find(hash, [one](std::uint32_t slot) { return slot == one; }), one);
+    };
+    // It fills up and empties again, some times.
+    for (int step = 0; step < 400'000; ++step) {
+      const double adds = step / 50'000 % 2 == 0 ? 0.65 : 0.35;
+      if (prng.chance(0.1) && !live.empty()) {
+        auto& [hash, slot] = live[prng.below(live.size())];
+        const std::uint32_t other = slot_for();
+        index.replace(hash, slot, other);
+        drop(hash, std::exchange(slot, other));
+        model.emplace(static_cast<std::uint32_t>(hash), other);
+      } else if (prng.chance(adds) ? live.size() < kind.most : live.empty()) {
+        const std::uint64_t hash = any_hash();
+        live.emplace_back(hash, slot_for());
+        index.add(hash, live.back().second);
+        model.emplace(static_cast<std::uint32_t>(hash), live.back().second);
+      } else {
+        auto& one = live[prng.below(live.size())];
+        std::swap(one, live.back());
+        const auto [hash, slot] = live.back();
+        live.pop_back();
+        index.erase(hash, slot);
+        drop(hash, slot);
+        check(hash);
+      }
+      ASSERT_EQ(index.size(), live.size());
+      if (step % 4 == 0) check(any_hash());
+      if (step % 4 == 1 && !live.empty()) check(live[prng.below(live.size())].first);
+      if (HasFatalFailure()) FAIL() << "step " << step << ", hashes from " << kind.hashes_from;
+    }
+    for (const auto& [hash, slot] : live) check(hash);
+    while (!live.empty()) {
+      index.erase(live.back().first, live.back().second);
+      live.pop_back();
+    }
+    EXPECT_EQ(index.size(), 0u);
+  }
+}
+
+// As full as it gets, most buckets have an overflow, and each that goes lets others come home.
+TEST(CoalesceIndexes, LoseNothingWhileKeysComeAndGoInAFullTable) {
+  constexpr std::uint32_t kKeys = 1'123'000;
+  CoalesceIndex index;
+  base::Prng prng(1);
+  std::vector<std::uint64_t> hashes(kKeys);
+  for (std::uint32_t slot = 0; slot < kKeys; ++slot) index.add(hashes[slot] = prng.next(), slot);
+  const std::size_t entries = index.entries();
+  EXPECT_GT(static_cast<double>(kKeys) / static_cast<double>(entries), 0.856);
+  for (int i = 0; i < 1'500'000; ++i) {
+    const auto slot = static_cast<std::uint32_t>(prng.below(kKeys));
+    index.erase(hashes[slot], slot);
+    index.add(hashes[slot] = prng.next(), slot);
+  }
+  EXPECT_EQ(index.entries(), entries);
+  for (std::uint32_t slot = 0; slot < kKeys; ++slot) {
+    unsigned times = 0;
+    index.find(hashes[slot], [&](std::uint32_t other) {
+      times += other == slot ? 1 : 0;
+      EXPECT_EQ(static_cast<std::uint32_t>(hashes[other]), static_cast<std::uint32_t>(hashes[slot]));
+      return false;
+    });
+    ASSERT_EQ(times, 1u);
+  }
+}
+
+TEST(CoalesceIndexes, TakeTheMemoryTheyMay) {
+  constexpr std::size_t kLarge = std::size_t{1} << 20;
+  CoalesceIndex index;
+  std::size_t grown = 0;
+  for (std::uint32_t keys = 1; keys <= 3'000'000; ++keys) {
+    const std::size_t before = index.entries();
+    index.add(base::mix64(keys), keys);
+    const std::size_t entries = index.entries();
+    if (entries == before) continue;
+    ++grown;
+    // It grows only when it is full, and then it is not.
+    if (before != 0) {
+      ASSERT_GE(std::size_t{keys}, before <= kLarge ? before / 2 : before / 7 * 6 - 48);
+    }
+    ASSERT_LE(entries, before == 0 ? 1024u : before < kLarge ? 2 * before : before + before / 4);
+    ASSERT_LE(std::size_t{keys}, entries <= kLarge ? entries / 2 : entries / 7 * 6);
+    if (before > kLarge) {
+      ASSERT_LE(static_cast<double>(entries) * 8 / keys, 11.7);
+    }
+  }
+  EXPECT_EQ(grown, 17u);
 }
 
 // A shard asks for what is known of attempts only when there were some, or it ends.

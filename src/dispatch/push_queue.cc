@@ -24,7 +24,6 @@ std::size_t Queue::FlowHash::operator()(const FlowKey& key) const { return base:
 
 Queue::Queue(std::uint32_t pushes_max, std::uint64_t seed)
     : seed_(seed),
-      pushes_max_(pushes_max),
       records_(pushes_max),
       places_(pushes_max),
       metas_(pushes_max),
@@ -32,20 +31,8 @@ Queue::Queue(std::uint32_t pushes_max, std::uint64_t seed)
       wheel_(Links{places_.data()}) {}
 
 inline std::uint32_t Queue::acquire() {
-  constexpr std::uint32_t kAhead = 6;
-  std::uint32_t slot = kNone;
-  if (free_count_ != 0) {
-    slot = free_[--free_count_].slot;
-    if (free_count_ >= kAhead) {
-      const std::uint32_t later = free_[free_count_ - kAhead].slot;
-      base::prefetch(&places_[later]);
-      base::prefetch(&records_[later]);
-      base::prefetch(reinterpret_cast<const std::byte*>(&records_[later]) + sizeof(PushRecord) - 1);
-    }
-  } else {
-    TOCSIN_ASSERT(fresh_ < pushes_max_);
-    slot = fresh_++;
-  }
+  const std::uint32_t slot = free_.take();
+  if (const std::uint32_t later = free_.upcoming(); later != FreeSlots::kNone) expect(later);
   ++in_use_;
   return slot;
 }
@@ -562,7 +549,7 @@ void Queue::take_waiting(std::uint32_t credential, std::vector<std::uint32_t>& o
 void Queue::cancel_ids(std::span<const std::uint64_t> ids, std::vector<std::uint32_t>& out) {
   std::vector<std::uint64_t> sorted(ids.begin(), ids.end());
   std::sort(sorted.begin(), sorted.end());
-  for (std::uint32_t slot = 0; slot < fresh_; ++slot) {
+  for (std::uint32_t slot = 0; slot < free_.end(); ++slot) {
     if (!waits(slot) || !std::binary_search(sorted.begin(), sorted.end(), records_[slot].id)) continue;
     out.push_back(slot);
     hold(slot);

@@ -29,6 +29,7 @@
 #include "base/assertion.h"
 #include "base/prefetch.h"
 #include "dispatch/coalesce_index.h"
+#include "dispatch/free_slots.h"
 #include "dispatch/pool.h"
 #include "dispatch/record.h"
 #include "dispatch/timer_wheel.h"
@@ -139,7 +140,7 @@ class Queue {
       }
     }
     record.state = PushState::free;
-    free_[free_count_++] = {slot};
+    free_.give(slot);
     --in_use_;
   }
 
@@ -233,10 +234,6 @@ class Queue {
     Tick& due(std::uint32_t slot) const { return places[slot].due; }
   };
 
-  struct FreeSlot {
-    std::uint32_t slot = kNone;
-  };
-
   std::uint32_t acquire();
   std::uint32_t flow_of(const PushRecord& record, std::uint32_t topic) {
     const FlowKey key{std::uint64_t{record.credential} << 32 | topic,
@@ -285,13 +282,10 @@ class Queue {
   void leave_chain(std::uint32_t slot);
 
   std::uint64_t seed_;
-  std::uint32_t pushes_max_;
   SlotArray<PushRecord> records_;
   SlotArray<Place> places_;
   SlotArray<Meta> metas_;
-  SlotArray<FreeSlot> free_;       // a stack: those that come next are known, and their memory can be asked for
-  std::uint32_t free_count_ = 0;
-  std::uint32_t fresh_ = 0;  // slots never used yet start here, so that untouched memory stays untouched
+  FreeSlots free_;
   std::uint32_t in_use_ = 0;
   std::uint32_t waiting_ = 0;
   std::uint32_t delayed_ = 0;

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// What queue and shard are made of: the wheel of ticks, the tables of tokens, the heap of deadlines, the
+// What queue and shard are made of: the free slots, the wheel of ticks, the tables of tokens, the heap of deadlines, the
 // buffers that are lent; and the queue's many at once.
 #include <gtest/gtest.h>
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <set>
 #include <span>
@@ -14,6 +18,7 @@
 #include "base/prng.h"
 #include "dispatch/buffers.h"
 #include "dispatch/deadlines.h"
+#include "dispatch/free_slots.h"
 #include "dispatch/push_queue.h"
 #include "dispatch/timer_wheel.h"
 #include "dispatch/token_table.h"
@@ -66,6 +71,127 @@ TEST(Queue, ManyAtOnceAreThoseThatSinglePopsGive) {
     for (const std::uint32_t slot : got) queue.finish(slot, true, taken);
   }
   EXPECT_GT(together, 10'000u);
+}
+
+// ---------------------------------------------------------------------------------------------------- free slots
+
+// What upcoming() may know: the words of the lowest free slot and of the next one, if one word stands for both.
+std::uint32_t upcoming_of(const std::set<std::uint32_t>& free) {
+  if (free.empty()) return FreeSlots::kNone;
+  const std::uint32_t first = *free.begin() / 64;
+  const auto beyond = free.lower_bound(first * 64 + 64);
+  const std::uint32_t next = beyond != free.end() && *beyond / 4096 == first / 64 ? *beyond / 64 : first;
+  auto at = free.begin();
+  for (unsigned i = 0; i < FreeSlots::kAhead; ++i) {
+    if (std::next(at) == free.end() || *std::next(at) / 64 > next) break;
+    ++at;
+  }
+  return *at;
+}
+
+TEST(FreeSlots, TakesTheLowestAcrossEachLevel) {
+  for (const std::uint32_t count : {1u, 2u, 63u, 64u, 65u, 127u, 128u, 129u, 4095u, 4096u, 4097u, 8192u, 8193u, 262'143u,
+                                    262'144u, 262'145u, 16'777'217u}) {
+    FreeSlots free(count);
+    EXPECT_EQ(free.upcoming(), FreeSlots::kNone);
+    for (std::uint32_t slot = 0; slot < count; ++slot) ASSERT_EQ(free.take(), slot) << "of " << count;
+    EXPECT_EQ(free.end(), count);
+    EXPECT_EQ(free.upcoming(), FreeSlots::kNone);
+    // Each alone, then each pair: at either side of what a word of each level covers.
+    std::vector<std::uint32_t> edges;
+    for (const std::uint32_t span : {1u, 64u, 4096u, 262'144u, 16'777'216u}) {
+      for (const std::uint32_t slot : {span - 1, span, span + 1, count - span, count - 1 - span}) {
+        if (slot < count) edges.push_back(slot);
+      }
+    }
+    for (const std::uint32_t a : edges) {
+      free.give(a);
+      ASSERT_EQ(free.upcoming(), a);
+      ASSERT_EQ(free.take(), a) << "of " << count;
+      for (const std::uint32_t b : edges) {
+        if (a == b) continue;
+        free.give(a);
+        free.give(b);
+        ASSERT_EQ(free.upcoming(), upcoming_of({a, b}));
+        ASSERT_EQ(free.take(), std::min(a, b)) << "of " << count;
+        ASSERT_EQ(free.take(), std::max(a, b)) << "of " << count;
+        ASSERT_EQ(free.upcoming(), FreeSlots::kNone);
+      }
+    }
+    // All of them, from the end.
+    for (std::uint32_t slot = count; slot-- != 0;) free.give(slot);
+    for (std::uint32_t slot = 0; slot < count; ++slot) ASSERT_EQ(free.take(), slot) << "of " << count;
+  }
+}
+
+TEST(FreeSlots, AgreesWithASet) {
+  for (const std::uint32_t count : {5u, 64u, 200u, 4096u, 5000u, 300'000u}) {
+    for (std::uint64_t seed = 1; seed <= 2; ++seed) {
+      base::Prng prng(seed * count);
+      FreeSlots free(count);
+      std::set<std::uint32_t> model;   // given back
+      std::vector<std::uint32_t> used;
+      std::uint32_t fresh = 0;
+      const auto take = [&] {
+        ASSERT_EQ(free.upcoming(), upcoming_of(model));
+        const std::uint32_t slot = free.take();
+        if (model.empty()) {
+          ASSERT_EQ(slot, fresh++);
+        } else {
+          ASSERT_EQ(slot, *model.begin());
+          model.erase(model.begin());
+        }
+        used.push_back(slot);
+        ASSERT_EQ(free.end(), fresh);
+      };
+      const auto give = [&](std::size_t at) {
+        std::swap(used[at], used.back());
+        free.give(used.back());
+        model.insert(used.back());
+        used.pop_back();
+      };
+      // As full as this seed has it, once: further levels come into play.
+      const auto reach = static_cast<std::uint32_t>(seed == 1 ? count : prng.below(count) + 1);
+      while (used.size() < reach && !HasFatalFailure()) take();
+      for (int step = 0; step < 3000 && !HasFatalFailure(); ++step) {
+        // Runs, single ones, and now and then nearly all.
+        const std::uint64_t kind = prng.below(100);
+        std::size_t many = kind == 0 ? used.size() : kind < 40 ? 1 : prng.below(200);
+        if (kind == 0 && count > 10'000 && step % 16 != 0) many = 1;
+        const bool in_turn = prng.chance(0.5);
+        for (std::size_t i = 0; i < many && !used.empty(); ++i) give(in_turn ? used.size() - 1 : prng.below(used.size()));
+        for (std::uint64_t left = prng.below(kind == 0 ? 5000 : 150); left != 0 && used.size() < count; --left) take();
+      }
+      while (used.size() < count && !HasFatalFailure()) take();
+      ASSERT_FALSE(HasFatalFailure()) << count << " slots, seed " << seed;
+      EXPECT_EQ(free.end(), count);
+    }
+  }
+}
+
+TEST(FreeSlots, HasNoMoreThanItWasGiven) {
+  FreeSlots free(65);
+  for (std::uint32_t slot = 0; slot < 65; ++slot) free.take();
+  free.give(64);
+  free.take();
+  EXPECT_DEATH(free.take(), "fresh_ < slots_");
+}
+
+// A bitmap of all numbers there are is half a gigabyte, of which only the beginning is used.
+TEST(FreeSlots, TouchesOnlyTheMemoryOfWhatWasTaken) {
+  const auto resident = [] {
+    std::ifstream status("/proc/self/statm");
+    std::uint64_t size = 0, pages = 0;
+    status >> size >> pages;
+    return pages * 4096;
+  };
+  const std::uint64_t before = resident();
+  FreeSlots free(0xffffffff);
+  for (std::uint32_t slot = 0; slot < 1'000'000; ++slot) ASSERT_EQ(free.take(), slot);
+  for (std::uint32_t slot = 0; slot < 1'000'000; slot += 100'000) free.give(slot);
+  for (std::uint32_t slot = 0; slot < 1'000'000; slot += 100'000) ASSERT_EQ(free.take(), slot);
+  EXPECT_EQ(free.take(), 1'000'000u);
+  EXPECT_LT(resident() - std::min(before, resident()), std::uint64_t{32} << 20);
 }
 
 // ---------------------------------------------------------------------------------------------------- wheel

@@ -21,7 +21,8 @@
 
 namespace tocsin::dispatch {
 
-// Sixteen bytes a multiplication. Both factors are hidden under the seed, so that nobody can make one of them 0. Never 0.
+// Two lanes of sixteen bytes each and one of topic and length, whose multiplications do not wait for one another, and a last
+// one of all three. All factors are hidden under the seed, so that nobody can make one of them 0. Never 0.
 inline std::uint64_t token_fingerprint(std::uint64_t seed, std::uint32_t topic, base::ByteView token) {
   __extension__ using Wide = unsigned __int128;
   const auto fold = [](std::uint64_t a, std::uint64_t b) {
@@ -33,22 +34,29 @@ inline std::uint64_t token_fingerprint(std::uint64_t seed, std::uint32_t topic, 
     std::memcpy(&value, at, sizeof(value));
     return value;
   };
+  const std::uint64_t key = seed ^ 0xbf58476d1ce4e5b9ull;
   const std::uint64_t other = std::rotl(seed, 29) ^ 0x9e3779b97f4a7c15ull;
-  std::uint64_t print = fold((std::uint64_t{topic} << 32 | token.size()) ^ seed, other);
-  const std::byte* at = token.data();
-  if (token.size() == 32) {  // every device token of today
-    print = fold(word(at) ^ print, word(at + 8) ^ other);
-    print = fold(word(at + 16) ^ print, word(at + 24) ^ other);
+  std::uint64_t left = 0;
+  std::uint64_t right = 0;
+  const auto take = [&](const std::byte* at) {
+    left = fold(word(at) ^ key ^ left, word(at + 8) ^ other);
+    right = fold(word(at + 16) ^ other ^ right, word(at + 24) ^ key);
+  };
+  constexpr std::size_t kBlock = 32;
+  if (token.size() == kBlock) {  // every device token of today
+    take(token.data());
   } else {
-    std::size_t left = token.size();
-    for (; left >= 16; left -= 16, at += 16) print = fold(word(at) ^ print, word(at + 8) ^ other);
-    if (left != 0) {
-      std::uint64_t words[2] = {};
-      std::memcpy(words, at, left);
-      print = fold(words[0] ^ print, words[1] ^ other);
+    const std::byte* at = token.data();
+    std::size_t more = token.size();
+    for (; more >= kBlock; more -= kBlock, at += kBlock) take(at);
+    if (more != 0) {
+      std::byte last[kBlock] = {};
+      std::memcpy(last, at, more);
+      take(last);
     }
   }
-  print = fold(print ^ seed, 0xbf58476d1ce4e5b9ull);
+  const std::uint64_t rest = fold((std::uint64_t{topic} << 32 | token.size()) ^ key, other);
+  const std::uint64_t print = fold(left ^ rest, right ^ other);
   return print != 0 ? print : 1;
 }
 
@@ -94,13 +102,10 @@ class DeadTokens {
   };
   std::size_t bucket_of(std::uint32_t half) const { return std::size_t{half} * buckets_.size() >> 32; }
   using Filter = std::vector<std::uint64_t>;
-  static std::uint64_t spread(std::uint64_t print) { return print * 0x9e3779b97f4a7c15ull; }
-  static std::size_t word_of(const Filter& filter, std::uint64_t print) {
-    return (spread(print) >> 32) * filter.size() >> 32;
-  }
+  // By the upper half, and its bits by the lower one's last.
+  static std::size_t word_of(const Filter& filter, std::uint64_t print) { return (print >> 32) * filter.size() >> 32; }
   static std::uint64_t bits_of(std::uint64_t print) {
-    const std::uint64_t bits = print ^ print >> 29;
-    return std::uint64_t{1} << (bits & 63) | std::uint64_t{1} << (bits >> 6 & 63) | std::uint64_t{1} << (bits >> 12 & 63);
+    return std::uint64_t{1} << (print & 63) | std::uint64_t{1} << (print >> 6 & 63) | std::uint64_t{1} << (print >> 12 & 63);
   }
   static bool in(const Filter& filter, std::uint64_t print) {
     const std::uint64_t bits = bits_of(print);

@@ -6,6 +6,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
 #include <fstream>
 #include <iterator>
 #include <map>
@@ -369,19 +372,131 @@ TEST(DeadTokens, FilterIsRenewedWhileTokensComeAndGo) {
   EXPECT_LT(passed, 500u) << "of 10,000 that were never dead";
 }
 
+// A full filter lets one in a hundred through, and does not stop one that is dead.
+TEST(DeadTokens, FilterStopsNearlyAllThatAreNotDeadAndNoOther) {
+  constexpr std::uint32_t kPlaces = 200'000;
+  DeadTokens dead(kPlaces, 11);
+  for (std::uint32_t i = 0; i < kPlaces; ++i) dead.add(i % 3, view(numbered("t", i)), 1 + i);
+  unsigned passed = 0;
+  std::uint32_t lost = 0;
+  for (std::uint32_t i = 0; i < kPlaces; ++i) {
+    lost += dead.find(i % 3, view(numbered("t", i))) == 1 + i ? 0 : 1;
+    passed += dead.may_be(dead.print_of(i % 3, view(numbered("none", i)))) ? 1 : 0;
+    ASSERT_EQ(dead.find((i + 1) % 3, view(numbered("t", i))), 0) << "another topic";
+  }
+  // The last ones before it is full may find nothing to move out of their two buckets.
+  EXPECT_LE(lost, 20u);
+  EXPECT_LT(passed, kPlaces / 50);
+  EXPECT_GT(passed, kPlaces / 1000) << "a filter far better than its size allows was not asked";
+}
+
 TEST(TokenFingerprint, DependsOnEverything) {
-  const std::string token = "0123456789";
   std::set<std::uint64_t> prints;
-  for (const std::uint64_t seed : {1u, 2u}) {
-    for (const std::uint32_t topic : {0u, 1u}) {
-      for (std::size_t size = 1; size <= token.size(); ++size) {
-        prints.insert(token_fingerprint(seed, topic, view(token).first(size)));
+  std::size_t made = 0;
+  const auto note = [&](std::uint64_t seed, std::uint32_t topic, const std::string& token) {
+    prints.insert(token_fingerprint(seed, topic, view(token)));
+    ++made;
+  };
+  for (const std::uint64_t seed : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{2}, ~std::uint64_t{0}, ~std::uint64_t{1}}) {
+    for (const std::uint32_t topic : {0u, 1u, 2u, 0x80000000u}) {
+      // What is not there is as good as 0 to the multiplications, yet no zero, and no byte at any place, is the same as none.
+      for (std::size_t size = 0; size <= 100; ++size) {
+        note(seed, topic, std::string(size, '\0'));
+        if (size != 0) note(seed, topic, std::string(size, 'a'));
+        if (size > 1) note(seed, topic, std::string(size - 1, 'a') + '\0');
+        for (std::size_t at = 0; at < size; ++at) {
+          std::string token(size, '\0');
+          token[at] = 'b';
+          note(seed, topic, token);
+        }
       }
-      prints.insert(token_fingerprint(seed, topic, view(std::string("0123456789") + '\0')));
     }
   }
-  EXPECT_EQ(prints.size(), 4 * (token.size() + 1));
+  EXPECT_EQ(prints.size(), made);
   EXPECT_FALSE(prints.contains(0));
+}
+
+// Each bit of token, topic and seed turns over each bit of the fingerprint in half of all cases.
+TEST(TokenFingerprint, EachBitMixesIntoAll) {
+  constexpr unsigned kRounds = 10'000;
+  for (const std::size_t size : {std::size_t{8}, std::size_t{32}, std::size_t{47}}) {
+    const auto inputs = static_cast<unsigned>(8 * size + 32 + 64);
+    std::vector<std::array<std::uint32_t, 64>> turned(inputs);
+    base::Prng prng(size);
+    for (unsigned round = 0; round < kRounds; ++round) {
+      std::vector<std::byte> token(size);
+      for (std::byte& each : token) each = static_cast<std::byte>(prng.below(256));
+      std::uint64_t seed = prng.next();
+      auto topic = static_cast<std::uint32_t>(prng.below(1000));
+      const std::uint64_t print = token_fingerprint(seed, topic, token);
+      for (unsigned input = 0; input < inputs; ++input) {
+        const auto turn = [&] {
+          if (input < 8 * size) {
+            token[input / 8] ^= std::byte{1} << input % 8;
+          } else if (input < 8 * size + 32) {
+            topic ^= 1u << (input - 8 * size);
+          } else {
+            seed ^= std::uint64_t{1} << (input - 8 * size - 32);
+          }
+        };
+        turn();
+        std::uint64_t changed = print ^ token_fingerprint(seed, topic, token);
+        turn();
+        for (; changed != 0; changed &= changed - 1) ++turned[input][static_cast<unsigned>(std::countr_zero(changed))];
+      }
+    }
+    for (unsigned input = 0; input < inputs; ++input) {
+      for (unsigned bit = 0; bit < 64; ++bit) {
+        // Five deviations of a fair coin, 50 each.
+        ASSERT_NEAR(turned[input][bit], kRounds / 2, 280) << "bit " << input << " of " << size << " bytes into bit " << bit;
+      }
+    }
+  }
+}
+
+// Tokens that differ in a counter at some place, or in two bits, or that are made of the same words.
+TEST(TokenFingerprint, NearlyEqualTokensDiffer) {
+  for (const std::uint64_t seed : {std::uint64_t{0}, std::uint64_t{0x0123456789abcdef}}) {
+    std::vector<std::uint64_t> prints;
+    std::array<std::uint64_t, 4> words{};
+    const auto note = [&] { prints.push_back(token_fingerprint(seed, 3, std::as_bytes(std::span(words)))); };
+    note();
+    constexpr std::uint64_t kCount = 150'000;
+    for (std::size_t at = 0; at < words.size(); ++at) {
+      for (std::uint64_t i = 1; i <= kCount; ++i) {
+        words[at] = i;
+        note();
+        words[at] = i << 40;
+        note();
+      }
+      words[at] = 0;
+    }
+    for (unsigned a = 0; a < 256; ++a) {
+      for (unsigned b = 0; b < a; ++b) {
+        words = {0x1111111111111111, 0x1111111111111111, 0x1111111111111111, 0x1111111111111111};
+        words[a / 64] ^= std::uint64_t{1} << a % 64;
+        words[b / 64] ^= std::uint64_t{1} << b % 64;
+        note();
+      }
+    }
+    words = {0x123456789, 0xabcdef012, 0xfeedfacecafe, 0x5555};
+    std::sort(words.begin(), words.end());
+    do note();
+    while (std::next_permutation(words.begin(), words.end()));
+    const std::size_t made = prints.size();
+    ASSERT_GT(made, 1'200'000u);
+    // Its halves, by which tables find their places, are as chance would have them: n * n / 2 / 2^32 pairs are alike.
+    const auto alike = [&](unsigned shift) {
+      std::vector<std::uint32_t> halves;
+      for (const std::uint64_t print : prints) halves.push_back(static_cast<std::uint32_t>(print >> shift));
+      std::sort(halves.begin(), halves.end());
+      return static_cast<double>(halves.end() - std::unique(halves.begin(), halves.end()));
+    };
+    const double expected = static_cast<double>(made) * static_cast<double>(made) / 2 / 4294967296.0;
+    for (const unsigned shift : {0u, 16u, 32u}) EXPECT_NEAR(alike(shift), expected, 6 * std::sqrt(expected)) << "shift " << shift;
+    std::sort(prints.begin(), prints.end());
+    EXPECT_EQ(std::unique(prints.begin(), prints.end()), prints.end());
+  }
 }
 
 TEST(TokenHolds, DoubleUpToFiveMinutesAndAreForgotten) {

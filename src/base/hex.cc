@@ -6,18 +6,11 @@
 
 #include <cstring>
 
+#include "base/hex_avx2.h"
 #include "base/hex_code.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#define TOCSIN_HEX_AVX2 __attribute__((target("avx2")))
-#endif
 
 namespace tocsin::base {
 namespace {
-
-constexpr char kDigits[] = "0123456789abcdef";
-constexpr char kUpperDigits[] = "0123456789ABCDEF";
 
 // 0xff marks what is no hex digit.
 constexpr auto kValues = [] {
@@ -34,7 +27,7 @@ constexpr auto kValues = [] {
 // Both digits of each byte value, so that encoding is one load and one store a byte.
 constexpr auto kPairs = [] {
   std::array<std::array<char, 2>, 256> table{};
-  for (std::size_t i = 0; i < 256; ++i) table[i] = {kDigits[i >> 4], kDigits[i & 15]};
+  for (std::size_t i = 0; i < 256; ++i) table[i] = {kHexDigits[i >> 4], kHexDigits[i & 15]};
   return table;
 }();
 
@@ -187,36 +180,16 @@ TOCSIN_HEX_AVX2 bool decode_64_avx2(const char* digits, std::uint8_t* out) {
 }
 
 TOCSIN_HEX_AVX2 void encode_avx2(const std::uint8_t* bytes, std::size_t count, char* out) {
-  const __m256i digits = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(kDigits)));
+  const __m256i digits = avx2_table(kHexDigits);
   for (; count >= 16; bytes += 16, out += 32, count -= 16) {
-    // A byte in each 16-bit lane: its high half becomes the lower byte, which is written first.
-    const __m256i lanes = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
-    const __m256i low = _mm256_slli_epi16(_mm256_and_si256(lanes, _mm256_set1_epi16(0x0f)), 8);
-    const __m256i text = _mm256_shuffle_epi8(digits, _mm256_or_si256(_mm256_srli_epi16(lanes, 4), low));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), text);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), avx2_digits(bytes, digits));
   }
   _mm256_zeroupper();
   encode_sse2(bytes, count, out);
 }
 
-// In one go, without a buffer between: a push has two of them. Of both halves of the digits the bytes go to their places with zeros where
-// the dashes stand; the four characters between the halves' stores come from the seam.
-TOCSIN_HEX_AVX2 void uuid_avx2(const std::uint8_t* bytes, char* out, const char* table) {
-  const __m256i digits = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
-  const __m256i lanes = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
-  const __m256i low = _mm256_slli_epi16(_mm256_and_si256(lanes, _mm256_set1_epi16(0x0f)), 8);
-  const __m256i text = _mm256_shuffle_epi8(digits, _mm256_or_si256(_mm256_srli_epi16(lanes, 4), low));
-  const __m128i first = _mm256_castsi256_si128(text);
-  const __m128i second = _mm256_extracti128_si256(text, 1);
-  const __m128i front = _mm_shuffle_epi8(first, _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -1, 8, 9, 10, 11, -1, 12, 13));
-  const __m128i seam = _mm_shuffle_epi8(_mm_alignr_epi8(second, first, 14), _mm_setr_epi8(0, 1, -1, 2, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1));
-  const __m128i back = _mm_shuffle_epi8(second, _mm_setr_epi8(1, 2, 3, -1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
-  const __m128i front_dashes = _mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, '-', 0, 0, 0, 0, '-', 0, 0);
-  const __m128i back_dashes = _mm_setr_epi8(0, 0, 0, '-', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_or_si128(front, front_dashes));
-  const std::uint32_t four = static_cast<std::uint32_t>(_mm_cvtsi128_si32(seam)) | std::uint32_t{'-'} << 16;
-  std::memcpy(out + 16, &four, sizeof(four));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 20), _mm_or_si128(back, back_dashes));
+TOCSIN_HEX_AVX2 void uuid_avx2(const std::uint8_t* bytes, char* out, const char* digits) {
+  avx2_uuid(bytes, avx2_table(digits), out);
   _mm256_zeroupper();
 }
 
@@ -243,18 +216,8 @@ TOCSIN_HEX_AVX2 int uuid_letters_avx2(const char* text, std::uint8_t* out) {
   return letters;
 }
 
-// 32 bytes to 64 digits: every device token of today.
 TOCSIN_HEX_AVX2 void encode_32_avx2(const std::uint8_t* bytes, char* out) {
-  const __m256i digits = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(kDigits)));
-  const __m256i mask = _mm256_set1_epi16(0x0f);
-  const __m256i a = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
-  const __m256i b = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + 16)));
-  const __m256i low_a = _mm256_slli_epi16(_mm256_and_si256(a, mask), 8);
-  const __m256i low_b = _mm256_slli_epi16(_mm256_and_si256(b, mask), 8);
-  const __m256i text_a = _mm256_shuffle_epi8(digits, _mm256_or_si256(_mm256_srli_epi16(a, 4), low_a));
-  const __m256i text_b = _mm256_shuffle_epi8(digits, _mm256_or_si256(_mm256_srli_epi16(b, 4), low_b));
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), text_a);
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 32), text_b);
+  avx2_hex_32(bytes, avx2_table(kHexDigits), out);
   _mm256_zeroupper();
 }
 
@@ -337,7 +300,7 @@ std::size_t hex_first_bad(std::string_view text) {
 
 void uuid_format(const std::uint8_t* uuid, char* out, bool upper) {
 #if defined(__x86_64__)
-  if (has_avx2()) return uuid_avx2(uuid, out, upper ? kUpperDigits : kDigits);
+  if (has_avx2()) return uuid_avx2(uuid, out, upper ? kUpperHexDigits : kHexDigits);
 #endif
   uuid_format_plain(uuid, out, upper);
 }

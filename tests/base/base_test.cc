@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cctype>
+#include <cstdio>
 #include <set>
 #include <string>
 #include <vector>
@@ -12,6 +14,7 @@
 #include "base/plain_text.h"
 #include "base/prng.h"
 #include "base/slab.h"
+#include "base/stamp.h"
 
 namespace tocsin::base {
 namespace {
@@ -162,6 +165,111 @@ TEST(HexCode, EachEncodesAndDecodesEveryLengthInBothCasesAndNotAByteMore) {
         back.pop_back();
         ASSERT_EQ(back, bytes) << code.name << " " << shown;
         ASSERT_EQ(code.first_bad(shown.data(), shown.size()), shown.size()) << code.name << " " << shown;
+      }
+    }
+  }
+}
+
+TEST(Stamp, TheBestThatTheCpuHasComesLast) {
+  const auto codes = stamp_codes();
+  ASSERT_FALSE(codes.empty());
+  EXPECT_STREQ(codes.front().name, "portable");
+#if defined(__x86_64__)
+  const bool wide = __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+  EXPECT_STREQ(codes.back().name, !__builtin_cpu_supports("avx2") ? "portable" : wide ? "avx512" : "avx2");
+#endif
+}
+
+// Each code, holes at every place of a block, in every order, images of every length about whole blocks; told by printf.
+TEST(Stamp, EachWritesTheTextsOfEveryCopyAndNothingElse) {
+  Prng prng(29);
+  const auto bytes_of = [&](std::size_t size) {
+    std::vector<std::uint8_t> bytes(size);
+    for (std::uint8_t& byte : bytes) byte = static_cast<std::uint8_t>(prng.next());
+    return bytes;
+  };
+  const auto shown = [](const std::vector<std::uint8_t>& bytes, bool uuid, bool upper) {
+    std::string text;
+    for (std::size_t i = 0; i < bytes.size(); ++i) {
+      if (uuid && (i == 4 || i == 6 || i == 8 || i == 10)) text += '-';
+      char digits[3];
+      std::snprintf(digits, sizeof(digits), upper ? "%02X" : "%02x", bytes[i]);
+      text += digits;
+    }
+    return text;
+  };
+  for (std::size_t turn = 0; turn < 600; ++turn) {
+    const std::size_t uuids = turn % (kStampUuidsMax + 1);
+    // In what order they stand: 0 is the token.
+    std::vector<std::size_t> order(uuids + 1);
+    for (std::size_t i = 0; i <= uuids; ++i) order[i] = i;
+    for (std::size_t i = uuids; i > 0; --i) std::swap(order[i], order[prng.below(i + 1)]);
+    StampImage image;
+    std::string text(turn % 64, 'i');
+    for (const std::size_t which : order) {
+      if (which == 0) {
+        image.token_at = static_cast<std::uint32_t>(text.size());
+        text.append(64, '0');
+      } else {
+        image.uuids[which - 1] = {static_cast<std::uint32_t>(text.size()), prng.chance(0.5)};
+        text.append(36, '0');
+      }
+      text.append(prng.below(70), static_cast<char>('p' + which));
+    }
+    image.uuids_used = static_cast<std::uint32_t>(uuids);
+    image.size = text.size();
+    // Exactly what may be read of it, so that a sanitizer sees a look beyond it.
+    std::vector<char> blocks(text.begin(), text.end());
+    blocks.resize((text.size() + kStampBlock - 1) / kStampBlock * kStampBlock, '!');
+    image.bytes = blocks.data();
+
+    const std::size_t count = prng.below(6);
+    std::vector<std::vector<std::uint8_t>> kept;
+    std::vector<StampValues> values(count);
+    std::string wanted;
+    for (StampValues& one : values) {
+      std::string copy = text;
+      kept.push_back(bytes_of(32));
+      one.token = kept.back().data();
+      copy.replace(image.token_at, 64, shown(kept.back(), false, false));
+      for (std::size_t i = 0; i < uuids; ++i) {
+        kept.push_back(bytes_of(16));
+        one.uuids[i] = kept.back().data();
+        copy.replace(image.uuids[i].at, 36, shown(kept.back(), true, image.uuids[i].upper));
+      }
+      wanted += copy;
+    }
+    for (const StampCode& code : stamp_codes()) {
+      std::vector<char> out(wanted.size() + kStampSlack + 1, '#');
+      code.run(image, values.data(), count, out.data());
+      ASSERT_EQ(std::string(out.data(), wanted.size()), wanted) << code.name << " " << turn;
+      ASSERT_EQ(out.back(), '#') << code.name << " beyond the slack";
+    }
+  }
+}
+
+// Every byte value at every place of a token and a UUID.
+TEST(Stamp, EveryByteAtEveryPlace) {
+  StampImage image;
+  const std::string blocks(128, '.');
+  image.bytes = blocks.data();
+  image.size = 64 + 36;
+  image.uuids_used = 1;
+  for (const bool upper : {false, true}) {
+    image.uuids[0] = {64, upper};
+    for (unsigned value = 0; value < 256; ++value) {
+      for (std::size_t place = 0; place < 32; ++place) {
+        std::array<std::uint8_t, 32> token{};
+        std::array<std::uint8_t, 16> uuid{};
+        token[place] = uuid[place % 16] = static_cast<std::uint8_t>(value);
+        StampValues values{token.data(), {uuid.data()}};
+        std::string wanted = hex_encode(token) + std::string(36, '.');
+        uuid_format_plain(uuid.data(), wanted.data() + 64, upper);
+        for (const StampCode& code : stamp_codes()) {
+          std::string out(image.size + kStampSlack, '#');
+          code.run(image, &values, 1, out.data());
+          ASSERT_EQ(out.substr(0, image.size), wanted) << code.name;
+        }
       }
     }
   }

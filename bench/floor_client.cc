@@ -24,7 +24,9 @@ using cli::bench::mono_ns;
 // As the shard has them: a batch of requests, and unsent bytes of a connection beyond which it is given no more.
 constexpr std::size_t kBatch = 64;
 constexpr std::size_t kHighWaterBytes = 512 * 1024;
-constexpr std::string_view kPart = "D7D3A0B4-53F1-4D8E-9B10-2E2A1E9D6A11";  // as long as a PushMagic
+// A PushMagic, as the engine keeps it.
+constexpr std::array<std::uint8_t, 16> kPart = {0xd7, 0xd3, 0xa0, 0xb4, 0x53, 0xf1, 0x4d, 0x8e,
+                                                0x9b, 0x10, 0x2e, 0x2a, 0x1e, 0x9d, 0x6a, 0x11};
 constexpr std::int64_t kWaitNs = 100'000'000;
 constexpr std::int64_t kSilenceNs = 30'000'000'000;
 
@@ -51,8 +53,7 @@ FloorClient::FloorClient(const FloorOptions& options, cli::bench::MockChild& moc
   halves_ = apns::split_payload(template_.payload);
   for (std::size_t i = 0; i < kBatch; ++i) {
     requests_[i].slots = {std::as_bytes(std::span(tokens_[i])), std::as_bytes(std::span(ids_[i])), {}};
-    requests_[i].body = {base::as_bytes(halves_.before), base::as_bytes(kPart), base::as_bytes(halves_.after)};
-    requests_[i].body_parts = 3;
+    requests_[i].content = std::as_bytes(std::span(kPart));
   }
 }
 
@@ -220,7 +221,8 @@ void FloorClient::write(Connection& connection) {
     if (count == 0) break;
     if (!connection.prepared) {
       const std::string authority = mock_.host() + ":" + std::to_string(mock_.port());
-      connection.list = connection.h2->prepare(apns::request_fields(template_, authority, false));
+      connection.list = connection.h2->prepare(apns::request_fields(template_, authority, false),
+                                               {halves_.before, halves_.after, true, base::SlotFormat::uuid_upper});
       connection.prepared = true;
     }
     for (std::size_t i = 0; i < count; ++i) make_request(i, connection.list);

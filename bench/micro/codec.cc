@@ -56,7 +56,9 @@ class Exchange {
     wakeup.form = PayloadForm::with_part;
     wakeup.payload = R"({"mdm":"%PART%"})";
     halves_ = apns::split_payload(wakeup.payload);
-    list_ = client_->prepare(apns::request_fields(wakeup, "api.push.apple.com", false));
+    (void)base::uuid_parse(kMagic, magic_);
+    list_ = client_->prepare(apns::request_fields(wakeup, "api.push.apple.com", false),
+                             {halves_.before, halves_.after, true, base::SlotFormat::uuid_upper});
     tokens_.resize(streams);
     requests_.resize(streams);
     for (std::uint32_t i = 0; i < 2; ++i) settle();
@@ -72,8 +74,7 @@ class Exchange {
       request.prepared = list_;
       request.slots[0] = tokens_[i];
       request.slots[1] = base::ByteView(tokens_[i]).first(16);
-      request.body = {base::as_bytes(halves_.before), base::as_bytes(kMagic), base::as_bytes(halves_.after)};
-      request.body_parts = 3;
+      request.content = std::as_bytes(std::span(magic_));
     }
   }
   std::size_t write() { return client_->write(requests_, up_); }
@@ -152,6 +153,7 @@ class Exchange {
   std::unique_ptr<h2::ClientSession> client_;
   std::unique_ptr<h2::ServerSession> server_;
   apns::PayloadHalves halves_;
+  std::array<std::uint8_t, 16> magic_{};
   std::uint32_t list_ = 0;
   std::uint64_t made_ = 0;
   std::uint64_t bytes_up_ = 0;

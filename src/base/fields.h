@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// FieldList: a request's header fields as constants and slots, the word that `apns` (which writes lists)
-// and `h2` (which encodes them) share without knowing each other.
+// FieldList and BodyShape: a request's header fields as constants and slots, and its body as constants around a content; the
+// words that `apns` (which writes lists), `dispatch` and `h2` (which encodes them) share without knowing each other.
 //
 // A list is prepared once per connection; each request then brings only its slot values. A slot's value
 // is raw bytes and is written as the slot's format says, behind the slot's constant prefix: a device
@@ -15,9 +15,10 @@
 namespace tocsin::base {
 
 enum class SlotFormat : std::uint8_t {
-  text,  // as it is
-  hex,   // two lower-case digits a byte
-  uuid,  // 16 bytes as 8-4-4-4-12
+  text,        // as it is
+  hex,         // two lower-case digits a byte
+  uuid,        // 16 bytes as 8-4-4-4-12, lower case
+  uuid_upper,  // the same in upper case
 };
 
 enum class Indexing : std::uint8_t {
@@ -45,6 +46,18 @@ struct FieldList {
   void slot(std::string_view name, SlotFormat format, std::string_view prefix = {}) {
     fields.push_back({std::string(name), std::string(prefix), true, format, Indexing::literal});
   }
+};
+
+// What a request's body is made of: constants, and between them the content that each request brings. The views need live no
+// longer than the call that takes a shape.
+struct BodyShape {
+  std::string_view before;
+  std::string_view after;
+  bool content = false;                    // false: the body is the constants alone, or none if they are empty
+  SlotFormat format = SlotFormat::text;    // of the content: text, uuid or uuid_upper
+
+  static BodyShape fixed(std::string_view bytes) { return {bytes, {}, false, SlotFormat::text}; }
+  static BodyShape whole() { return {{}, {}, true, SlotFormat::text}; }  // the content is the whole body; it may be empty
 };
 
 }  // namespace tocsin::base

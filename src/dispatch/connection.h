@@ -152,8 +152,10 @@ struct Connection {
   std::int64_t unreachable_before_mono_ns = base::kNever;
   std::int64_t unreachable_before_wall_ns = 0;
 
-  // Template index * 2 + collapse -> prepared list + 1; 0: not prepared on this connection yet.
-  std::vector<std::uint32_t> prepared;
+  // Prepared lists + 1, of each template that went out here: by the collapse id's presence (+1) and how the content is kept
+  // (raw, +2 a UUID in upper case, +4 in lower); 0: not prepared on this connection yet.
+  std::vector<std::array<std::uint32_t, 6>> lists;
+  std::vector<std::uint32_t> lists_at;  // template index -> place in them + 1; 0: none yet
 
   std::size_t unsent_bytes() const { return wire[0].size() + wire[1].size(); }
   // Applies the table; asserts that the transition exists.

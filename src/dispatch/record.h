@@ -93,7 +93,7 @@ struct PushRecord {
   base::ByteView token() const { return {data(), token_bytes}; }
   base::ByteView collapse_id() const { return {data() + token_bytes, collapse_bytes}; }
   bool uuid_content() const { return (flags & (kUuidUpper | kUuidLower)) != 0; }
-  // As it is kept; the text of a uuid_content() is made by put_uuid_content().
+  // As it is kept; the text of a uuid_content() is made where the request is written.
   base::ByteView content() const { return {data() + token_bytes + collapse_bytes, content_bytes}; }
 };
 static_assert(sizeof(PushRecord) == 112);
@@ -108,11 +108,6 @@ inline std::uint8_t pack_uuid_content(std::string_view text, Uuid& out) {
     case base::LetterCase::mixed: break;
   }
   return 0;
-}
-
-// The text again, base::kUuidTextBytes of it.
-inline void put_uuid_content(const PushRecord& record, char* out) {
-  base::uuid_format(reinterpret_cast<const std::uint8_t*>(record.content().data()), out, (record.flags & PushRecord::kUuidUpper) != 0);
 }
 
 }  // namespace tocsin::dispatch

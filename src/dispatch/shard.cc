@@ -19,7 +19,6 @@ Shard::Shard(const ShardOptions& options)
   requests_.resize(kBatchMax);
   request_slots_.reserve(kBatchMax);
   popped_.reserve(kBatchMax);
-  uuid_texts_.resize(kBatchMax);
 }
 
 Shard::~Shard() = default;

@@ -316,7 +316,7 @@ class Shard {
   bool may_go_after_all(std::uint32_t slot);
   void add_request(std::uint32_t slot, Connection& connection);
   std::uint32_t prepared_list(Connection& connection, const PushRecord& record);
-  std::uint32_t prepare_list(Connection& connection, const PushRecord& record, std::size_t key, bool collapse);
+  std::uint32_t prepare_list(Connection& connection, const PushRecord& record);
   void fail_waiting(std::uint32_t index, End end, Reason reason, std::string_view text);
 
   // --- shard_end.cc: answers and ends
@@ -383,7 +383,6 @@ class Shard {
   std::vector<h2::Request> requests_;   // of a batch; those behind request_slots_.size() are of earlier ones
   std::vector<std::uint32_t> request_slots_;
   std::vector<std::uint32_t> popped_;
-  std::vector<std::array<char, base::kUuidTextBytes>> uuid_texts_;  // of requests_, by position
   std::vector<h2::Orphan> orphans_;
   std::vector<base::Handle> handles_;   // scratch of run_deadlines
   std::vector<std::uint32_t> slots_;    // scratch of whatever the queue hands out

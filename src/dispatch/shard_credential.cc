@@ -264,7 +264,8 @@ void Shard::take_token(const Credential& credential, Connection& connection) {
   connection.token_over_mono_ns = now_.mono_ns + kTokenAgeMaxNs - token_age_ns(credential);
   connection.token_used = false;  // until then nobody sees a change
   connection.authorization = credential.authorization;
-  connection.prepared.clear();
+  connection.lists.clear();
+  connection.lists_at.clear();
   connection.h2->forget_prepared();  // or each turn would leave a list for each template behind
   ++counters_.token_turns;
 }

@@ -267,54 +267,55 @@ void Shard::ask(Pace pace, std::uint32_t index, Allowance& allowance, std::uint3
   out_->wants.push_back({pace, index, count});
 }
 
-inline std::uint32_t Shard::prepared_list(Connection& connection, const PushRecord& record) {
-  const bool collapse = record.collapse_bytes != 0;
-  const std::size_t key = std::size_t{record.template_index} * 2 + (collapse ? 1 : 0);
-  const bool there = key < connection.prepared.size() && connection.prepared[key] != 0;
-  return there ? connection.prepared[key] - 1 : prepare_list(connection, record, key, collapse);
+// Which of a template's lists a push asks for: with its collapse id or without, and by how its content is kept.
+inline std::size_t list_of(const PushRecord& record) {
+  static_assert(PushRecord::kUuidUpper == 2 && PushRecord::kUuidLower == 4);  // at most one of them is set
+  return (std::size_t{record.flags} & (PushRecord::kUuidUpper | PushRecord::kUuidLower)) + (record.collapse_bytes != 0 ? 1 : 0);
 }
 
-std::uint32_t Shard::prepare_list(Connection& connection, const PushRecord& record, std::size_t key, bool collapse) {
-  if (key >= connection.prepared.size()) connection.prepared.resize(std::max(key + 1, templates_.size() * 2), 0);
-  connection.prepared[key] = 1 + connection.h2->prepare(apns::request_fields(templates_[record.template_index]->options,
-                                                                             connection.config->authority, collapse,
-                                                                             connection.authorization));
-  return connection.prepared[key] - 1;
+inline std::uint32_t Shard::prepared_list(Connection& connection, const PushRecord& record) {
+  const std::size_t index = record.template_index;
+  const std::size_t at = index < connection.lists_at.size() ? connection.lists_at[index] : 0;
+  const std::uint32_t list = at == 0 ? 0 : connection.lists[at - 1][list_of(record)];
+  return list != 0 ? list - 1 : prepare_list(connection, record);
+}
+
+std::uint32_t Shard::prepare_list(Connection& connection, const PushRecord& record) {
+  const std::size_t index = record.template_index;
+  if (index >= connection.lists_at.size()) connection.lists_at.resize(std::max(index + 1, templates_.size()), 0);
+  std::uint32_t& at = connection.lists_at[index];
+  if (at == 0) {
+    connection.lists.emplace_back();
+    at = static_cast<std::uint32_t>(connection.lists.size());
+  }
+  const TemplateFacts& facts = template_facts_[index];
+  base::BodyShape shape = base::BodyShape::whole();
+  if (facts.form == PayloadForm::fixed) shape = base::BodyShape::fixed(base::as_text(facts.before));
+  if (facts.form == PayloadForm::with_part) {
+    shape.before = base::as_text(facts.before);
+    shape.after = base::as_text(facts.after);
+    if (record.uuid_content()) {
+      shape.format = (record.flags & PushRecord::kUuidUpper) != 0 ? base::SlotFormat::uuid_upper : base::SlotFormat::uuid;
+    }
+  }
+  const bool collapse = record.collapse_bytes != 0;
+  const std::uint32_t list = connection.h2->prepare(
+      apns::request_fields(templates_[index]->options, connection.config->authority, collapse, connection.authorization), shape);
+  connection.lists[at - 1][list_of(record)] = list + 1;
+  return list;
 }
 
 // Of the request's fields each that is looked at is written; the rest is an earlier request's.
 void Shard::add_request(std::uint32_t slot, Connection& connection) {
   const PushRecord& record = queue_.record(slot);
-  const TemplateFacts& facts = template_facts_[record.template_index];
-  const std::size_t position = request_slots_.size();
-  h2::Request& request = requests_[position];
+  h2::Request& request = requests_[request_slots_.size()];
   request.tag = slot;
   request.prepared = prepared_list(connection, record);
   const std::byte* const data = record.data();
   request.slots[0] = {data, record.token_bytes};
   request.slots[1] = std::as_bytes(std::span(record.apns_id));
   request.slots[2] = {data + record.token_bytes, record.collapse_bytes};
-  const base::ByteView content{data + record.token_bytes + record.collapse_bytes, record.content_bytes};
-  switch (facts.form) {
-    case PayloadForm::fixed:
-      request.body[0] = facts.before;
-      request.body_parts = 1;
-      break;
-    case PayloadForm::with_part:
-      request.body[0] = facts.before;
-      request.body[1] = content;
-      request.body[2] = facts.after;
-      request.body_parts = 3;
-      if (record.uuid_content()) {
-        put_uuid_content(record, uuid_texts_[position].data());
-        request.body[1] = std::as_bytes(std::span(uuid_texts_[position]));
-      }
-      break;
-    case PayloadForm::own:
-      request.body[0] = content;
-      request.body_parts = 1;
-      break;
-  }
+  request.content = {data + record.token_bytes + record.collapse_bytes, record.content_bytes};
   request_slots_.push_back(slot);
 }
 

@@ -6,8 +6,8 @@
 // Streams are ours to count: write() starts a request only while can_start() > 0 and, if it has a body,
 // only if its first byte fits the windows; no library queues for us (invariant 6). Control frames go first.
 //
-// Threads: one at a time. Ownership: views in Answer and Event live until the next call of receive(); slot values and
-// bodies given to write() are copied or encoded before it returns. Bounds: streams_max of the options;
+// Threads: one at a time. Ownership: what prepare() is given is copied; views in Answer and Event live until the next call of
+// receive(); slot values and contents given to write() are copied or encoded before it returns. Bounds: streams_max of the options;
 // a response body beyond answer_body_max is cut and marked; response fields are bounded by header_list_max.
 #pragma once
 
@@ -27,7 +27,6 @@
 namespace tocsin::h2 {
 
 inline constexpr std::size_t kCapturesMax = 2;  // each costs every answer 16 bytes
-inline constexpr std::size_t kBodyPartsMax = 3;
 
 struct ClientOptions {
   std::uint32_t streams_max = 1000;          // ours; the peer's limit counts as well
@@ -39,13 +38,12 @@ struct ClientOptions {
   std::vector<std::string> captures{};
 };
 
-// One request: the list it was prepared with, its slot values in the list's order, its body in parts.
+// One request: the list it was prepared with, its slot values in the list's order, the content of its body.
 struct Request {
   std::uint64_t tag = 0;       // the caller's; comes back in the answer
   std::uint32_t prepared = 0;  // from prepare()
-  std::uint32_t body_parts = 0;
   std::array<base::ByteView, base::kFieldSlotsMax> slots{};
-  std::array<base::ByteView, kBodyPartsMax> body{};
+  base::ByteView content{};    // as the shape says: raw bytes, or a UUID's 16; not looked at if the shape has none
 };
 
 enum class AnswerKind : std::uint8_t {
@@ -94,8 +92,8 @@ class ClientSession {
  public:
   virtual ~ClientSession() = default;
 
-  // Registers a request's field list; the number is valid until forget_prepared().
-  virtual std::uint32_t prepare(const base::FieldList& fields) = 0;
+  // Registers a request's field list and the shape of its body; the number is valid until forget_prepared().
+  virtual std::uint32_t prepare(const base::FieldList& fields, const base::BodyShape& shape) = 0;
   // Every number given so far is void; what was written stays as it is.
   virtual void forget_prepared() = 0;
 

@@ -16,7 +16,8 @@ std::size_t formatted_bytes(base::SlotFormat format, std::size_t raw) {
   switch (format) {
     case base::SlotFormat::text: return raw;
     case base::SlotFormat::hex: return raw * 2;
-    case base::SlotFormat::uuid: return base::kUuidTextBytes;
+    case base::SlotFormat::uuid:
+    case base::SlotFormat::uuid_upper: return base::kUuidTextBytes;
   }
   return raw;
 }
@@ -28,12 +29,10 @@ void format_value(base::SlotFormat format, base::ByteView raw, char* out) {
     case base::SlotFormat::hex:
       base::hex_encode({reinterpret_cast<const std::uint8_t*>(raw.data()), raw.size()}, out);
       return;
-    case base::SlotFormat::uuid: {
-      std::array<std::uint8_t, 16> uuid;
-      std::memcpy(uuid.data(), raw.data(), uuid.size());
-      base::uuid_format(uuid, out);
+    case base::SlotFormat::uuid:
+    case base::SlotFormat::uuid_upper:
+      base::uuid_format(reinterpret_cast<const std::uint8_t*>(raw.data()), out, format == base::SlotFormat::uuid_upper);
       return;
-    }
   }
 }
 
@@ -124,7 +123,8 @@ std::span<const nghttp2_nv> PreparedFields::fill(const std::array<base::ByteView
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     Slot& slot = slots_[i];
     const base::ByteView raw = values[i];
-    TOCSIN_ASSERT(slot.format != base::SlotFormat::uuid || raw.size() == 16);
+    const bool uuid = slot.format == base::SlotFormat::uuid || slot.format == base::SlotFormat::uuid_upper;
+    TOCSIN_ASSERT(!uuid || raw.size() == 16);
     const std::size_t bytes = slot.prefix_bytes + formatted_bytes(slot.format, raw.size());
     if (slot.text.size() < bytes) slot.text.resize(bytes);
     format_value(slot.format, raw, slot.text.data() + slot.prefix_bytes);

@@ -9,21 +9,6 @@
 #include "h2/nghttp2_parts.h"
 
 namespace tocsin::h2 {
-namespace {
-
-// What a header block may be by nghttp2's estimate, which counts priority fields as well.
-constexpr std::size_t kPriorityBytes = 5;
-
-void append_head(const FrameHead& head, base::ByteBuffer& out) {
-  write_head(head, reinterpret_cast<std::uint8_t*>(out.prepare(kFrameHeadBytes)));
-  out.commit(kFrameHeadBytes);
-}
-void append_u32(std::uint32_t value, base::ByteBuffer& out) {
-  write_u32(value, reinterpret_cast<std::uint8_t*>(out.prepare(4)));
-  out.commit(4);
-}
-
-}  // namespace
 
 FastSession::FastSession(const ClientOptions& options, std::int32_t first_stream_id)
     : options_(options),
@@ -55,100 +40,6 @@ std::uint32_t FastSession::can_start() const {
   const std::uint32_t limit = std::min(options_.streams_max, peer_streams_max_);
   if (limit <= table_.size()) return 0;
   return std::min(limit - table_.size(), (kStreamIdMax - static_cast<std::uint32_t>(next_id_)) / 2 + 1);
-}
-
-std::size_t FastSession::write(std::span<const Request> requests, base::ByteBuffer& out) {
-  write_pending(out);
-  const std::size_t room = std::min<std::size_t>(can_start(), requests.size());
-  std::size_t taken = 0;
-  while (taken < room && start(requests[taken], out)) ++taken;
-  return taken;
-}
-
-// False: its body cannot begin.
-bool FastSession::start(const Request& request, base::ByteBuffer& out) {
-  TOCSIN_ASSERT(request.prepared < writer_.prepared() && request.body_parts <= kBodyPartsMax);
-  std::size_t body_bytes = 0;
-  for (std::uint32_t i = 0; i < request.body_parts; ++i) body_bytes += request.body[i].size();
-  if (body_bytes != 0 && (peer_initial_window_ == 0 || send_window_ <= 0)) return false;
-  const auto id = static_cast<std::int32_t>(next_id_);
-  next_id_ += 2;
-  if (!writer_.fits(request.prepared, request.slots, kRequestBytesMax - kPriorityBytes)) {
-    Answer answer;
-    answer.tag = request.tag;
-    answer.stream_id = id;
-    answer.kind = AnswerKind::reset;
-    answer.error_code = kCodeRefused;  // nothing of it went out
-    late_.push_back(answer);
-    return true;
-  }
-  FastStream& stream = table_.insert(id);
-  stream.tag = request.tag;
-  stream.send_window = peer_initial_window_;
-  ++open_tags_;
-  last_sent_id_ = id;
-  const std::size_t block_bytes = writer_.begin(request.prepared, request.slots);
-  if (block_bytes > kFrameBytesMin || body_bytes > kFrameBytesMin ||
-      static_cast<std::int64_t>(body_bytes) > std::min<std::int64_t>(stream.send_window, send_window_)) {
-    start_large(request, block_bytes, stream, out);
-    return true;
-  }
-  auto* const begin = reinterpret_cast<std::uint8_t*>(
-      out.prepare(2 * kFrameHeadBytes + block_bytes + body_bytes + HpackWriter::kSlack));
-  std::uint8_t* at = begin;
-  const auto flags = static_cast<std::uint8_t>(kFlagEndHeaders | (body_bytes == 0 ? kFlagEndStream : 0));
-  write_head({static_cast<std::uint32_t>(block_bytes), FrameType::headers, flags, id}, at);
-  at += kFrameHeadBytes;
-  writer_.write(request.slots, reinterpret_cast<char*>(at));
-  at += block_bytes;
-  if (body_bytes != 0) {
-    write_head({static_cast<std::uint32_t>(body_bytes), FrameType::data, kFlagEndStream, id}, at);
-    at += kFrameHeadBytes;
-    for (std::uint32_t i = 0; i < request.body_parts; ++i) {
-      const base::ByteView part = request.body[i];
-      base::copy_short(at, part.data(), part.size());
-      at += part.size();
-    }
-    stream.send_window -= static_cast<std::int32_t>(body_bytes);
-    send_window_ -= static_cast<std::int64_t>(body_bytes);
-  }
-  stream.write_shut = true;
-  out.commit(static_cast<std::size_t>(at - begin));
-  return true;
-}
-
-// More than a frame of fields or of body, or more body than the windows let through.
-void FastSession::start_large(const Request& request, std::size_t block_bytes, FastStream& stream,
-                              base::ByteBuffer& out) {
-  OutBody body;
-  for (std::uint32_t i = 0; i < request.body_parts; ++i) body.add(request.body[i]);
-  append_headers(request, block_bytes, body.left == 0, stream.id, out);
-  send_body(stream, body, out);
-  if (body.left == 0) {
-    stream.write_shut = true;
-    return;
-  }
-  body.keep(heap_);
-  table_.more(stream).out = body;
-  resume(stream);
-}
-
-void FastSession::append_headers(const Request& request, std::size_t block_bytes, bool end_stream, std::int32_t id,
-                                 base::ByteBuffer& out) {
-  if (split_.size() < block_bytes + HpackWriter::kSlack) split_.resize(block_bytes + HpackWriter::kSlack);
-  writer_.write(request.slots, split_.data());
-  std::string_view left(split_.data(), block_bytes);
-  FrameHead head{0, FrameType::headers, end_stream ? kFlagEndStream : std::uint8_t{0}, id};
-  do {
-    const std::string_view piece = left.substr(0, kFrameBytesMin);
-    left.remove_prefix(piece.size());
-    head.length = static_cast<std::uint32_t>(piece.size());
-    if (left.empty()) head.flags |= kFlagEndHeaders;
-    append_head(head, out);
-    out.append(piece);
-    head.type = FrameType::continuation;
-    head.flags = 0;
-  } while (!left.empty());
 }
 
 void FastSession::send_body(FastStream& stream, OutBody& body, base::ByteBuffer& out) {

@@ -5,8 +5,8 @@
 // things is nghttp2's where it can be seen: an RST_STREAM of ours ends its stream when it is written, which is at the end
 // of receive() at the latest; SETTINGS and PING go before other control frames; windows are given back at half.
 //
-// Parts: fast_session.cc (interface, requests and bodies out), fast_receive.cc (frames in, control frames),
-// fast_response.cc (header blocks and bodies of responses), hpack_writer, hpack_reader, fast_table.
+// Parts: fast_session.cc (interface, continued bodies and control frames out), fast_write.cc (requests out), fast_receive.cc
+// (frames in), fast_response.cc (header blocks and bodies of responses), hpack_writer, hpack_reader, fast_table, request_image.
 // Threads, ownership: client_session.h. Bounds beside those: a torn frame (16 KiB and its head), kContinuationsMax
 // CONTINUATION frames a block, kAcksMax acknowledgements owed in one receive(), kSettingsMax entries in one SETTINGS.
 #pragma once
@@ -25,6 +25,8 @@
 #include "h2/frame_head.h"
 #include "h2/hpack_reader.h"
 #include "h2/hpack_writer.h"
+#include "h2/request_body.h"
+#include "h2/request_image.h"
 
 namespace tocsin::h2 {
 
@@ -33,8 +35,14 @@ class FastSession final : public ClientSession {
   FastSession(const ClientOptions& options, std::int32_t first_stream_id);
   ~FastSession() override = default;
 
-  std::uint32_t prepare(const base::FieldList& fields) override { return writer_.prepare(fields); }
-  void forget_prepared() override { writer_.forget_prepared(); }
+  std::uint32_t prepare(const base::FieldList& fields, const base::BodyShape& shape) override {
+    prepared_.push_back({RequestBody(shape), {}});
+    return writer_.prepare(fields);
+  }
+  void forget_prepared() override {
+    prepared_.clear();
+    writer_.forget_prepared();
+  }
   std::size_t write(std::span<const Request> requests, base::ByteBuffer& out) override;
   void write_pending(base::ByteBuffer& out) override;
   Result<void> receive(base::ByteView bytes, std::vector<Answer>& answers, std::vector<Event>& events) override;
@@ -55,7 +63,6 @@ class FastSession final : public ClientSession {
  private:
   static constexpr std::uint32_t kStreamIdMax = 0x7fffffff;
   static constexpr std::int32_t kWindowMax = 0x7fffffff;
-  static constexpr std::size_t kRequestBytesMax = 65'536;  // of a header block, as nghttp2 has it
 
   // A control frame that waits to be written.
   struct Control {
@@ -84,11 +91,19 @@ class FastSession final : public ClientSession {
     std::array<std::string_view, kCapturesMax> captured{};    // of positions whose bit is set
   };
 
-  // fast_session.cc
+  struct Prepared {
+    RequestBody body;
+    RequestImage image;
+  };
+
+  // fast_write.cc
+  std::size_t write_run(std::span<const Request> requests, base::ByteBuffer& out);
   bool start(const Request& request, base::ByteBuffer& out);
   void start_large(const Request& request, std::size_t block_bytes, FastStream& stream, base::ByteBuffer& out);
   void append_headers(const Request& request, std::size_t block_bytes, bool end_stream, std::int32_t id,
                       base::ByteBuffer& out);
+
+  // fast_session.cc
   void send_body(FastStream& stream, OutBody& body, base::ByteBuffer& out);
   void send_bodies(base::ByteBuffer& out);
   void resume(FastStream& stream);
@@ -137,10 +152,12 @@ class FastSession final : public ClientSession {
   void close(FastStream& stream) { table_.erase(stream); }
 
   const ClientOptions options_;
+  const base::StampCode& stamp_code_ = base::stamp_codes().back();
   BlockHeap heap_;
   FastTable table_;
   HpackWriter writer_;
   HpackReader reader_;
+  std::vector<Prepared> prepared_;            // by the same numbers as the writer's lists
 
   // Out.
   std::int64_t next_id_;

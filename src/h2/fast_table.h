@@ -135,9 +135,17 @@ class FastTable {
     if (place.id == id) return &place;
     return aside_.size() == 0 ? nullptr : aside_.find(id);
   }
+  // `count` more may come without a move of what is there.
+  void reserve(std::uint32_t count) {
+    while ((size_ + count) * 2 > places_.size()) grow();
+  }
   // `id` is positive and not there.
   FastStream& insert(std::int32_t id) {
-    if ((size_ + 1) * 2 > places_.size()) grow();
+    reserve(1);
+    return insert_reserved(id);
+  }
+  // After reserve().
+  FastStream& insert_reserved(std::int32_t id) {
     ++size_;
     FastStream& place = places_[home(id)];
     if (place.id != 0) aside_.insert(std::exchange(place, {}));

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The head of an HTTP/2 frame (RFC 9113 section 4.1) and the numbers of sections 6, 7 and 11.
-// Threads: pure functions.
+// Threads: pure functions, but for the buffers that they append to.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
+
+#include "base/bytes.h"
 
 namespace tocsin::h2 {
 
@@ -55,6 +57,15 @@ inline void write_head(const FrameHead& head, std::uint8_t* at) {
   write_u32(head.length << 8 | static_cast<std::uint8_t>(head.type), at);
   at[4] = head.flags;
   write_u32(static_cast<std::uint32_t>(head.id), at + 5);
+}
+
+inline void append_head(const FrameHead& head, base::ByteBuffer& out) {
+  write_head(head, reinterpret_cast<std::uint8_t*>(out.prepare(kFrameHeadBytes)));
+  out.commit(kFrameHeadBytes);
+}
+inline void append_u32(std::uint32_t value, base::ByteBuffer& out) {
+  write_u32(value, reinterpret_cast<std::uint8_t*>(out.prepare(4)));
+  out.commit(4);
 }
 
 }  // namespace tocsin::h2

@@ -70,7 +70,8 @@ std::size_t value_bytes(base::SlotFormat format, base::ByteView raw) {
   switch (format) {
     case base::SlotFormat::text: return raw.size();
     case base::SlotFormat::hex: return raw.size() * 2;
-    case base::SlotFormat::uuid: return base::kUuidTextBytes;
+    case base::SlotFormat::uuid:
+    case base::SlotFormat::uuid_upper: return base::kUuidTextBytes;
   }
   return raw.size();
 }
@@ -128,14 +129,12 @@ void HpackWriter::write_unusual(const Slots& slots, char* out) const {
         base::hex_encode({reinterpret_cast<const std::uint8_t*>(raw.data()), raw.size()}, out);
         out += raw.size() * 2;
         break;
-      case base::SlotFormat::uuid: {
-        std::array<std::uint8_t, 16> uuid{};
-        TOCSIN_ASSERT(raw.size() == uuid.size());
-        std::memcpy(uuid.data(), raw.data(), uuid.size());
-        base::uuid_format(uuid, out);
+      case base::SlotFormat::uuid:
+      case base::SlotFormat::uuid_upper:
+        TOCSIN_ASSERT(raw.size() == kUuidBytes);
+        base::uuid_format(reinterpret_cast<const std::uint8_t*>(raw.data()), out, slot.format == base::SlotFormat::uuid_upper);
         out += base::kUuidTextBytes;
         break;
-      }
     }
   }
   copy_steps(out, text + from, block_->text_bytes - from);
@@ -205,25 +204,27 @@ bool HpackWriter::compile(const List& list, Template& made, bool& left_out) {
 }
 
 void HpackWriter::lay_out_usual(Template& made) {
-  made.usual.clear();
-  made.usual_bytes = 0;
+  Layout& usual = made.usual;
+  usual.text.clear();
+  usual.bytes = 0;
+  usual.holes_used = 0;
   std::size_t from = 0;
   for (std::uint32_t i = 0; i < made.slots_used; ++i) {
     const Slot& slot = made.slots[i];
     if (slot.format == base::SlotFormat::text) return;
     const bool token = slot.format == base::SlotFormat::hex;
     const std::size_t bytes = token ? 2 * kTokenBytes : base::kUuidTextBytes;
-    made.usual.append(made.text, from, slot.at - from);
-    append_integer(kPlainText, slot.prefix_bytes + bytes, made.usual);
-    made.usual.append(made.text, slot.at, slot.prefix_bytes);
-    const auto at = static_cast<std::uint32_t>(made.usual.size());
-    made.holes[i] = {at, at + static_cast<std::uint32_t>(bytes), token ? kTokenBytes : kUuidBytes, token};
-    made.usual.append(bytes, '\0');
+    usual.text.append(made.text, from, slot.at - from);
+    append_integer(kPlainText, slot.prefix_bytes + bytes, usual.text);
+    usual.text.append(made.text, slot.at, slot.prefix_bytes);
+    const auto at = static_cast<std::uint32_t>(usual.text.size());
+    usual.holes[usual.holes_used++] = {at, at + static_cast<std::uint32_t>(bytes), token ? kTokenBytes : kUuidBytes, slot.format};
+    usual.text.append(bytes, '\0');
     from = slot.at + slot.prefix_bytes;
   }
-  made.usual.append(made.text, from, made.text_bytes - from);
-  made.usual_bytes = static_cast<std::uint32_t>(made.usual.size());
-  made.usual.append(kSlack, '\0');
+  usual.text.append(made.text, from, made.text_bytes - from);
+  usual.bytes = static_cast<std::uint32_t>(usual.text.size());
+  usual.text.append(kSlack, '\0');
 }
 
 std::uint32_t HpackWriter::find(std::string_view name, std::string_view value) {

@@ -4,7 +4,7 @@
 // Constants go into the peer's dynamic table with their first use and are indexed from then on; slots are literals that
 // never enter it, without Huffman. What stands in the peer's table is modelled exactly: eviction, size changes, the
 // size updates that these ask for (RFC 7541 section 4). A list is compiled to a template of bytes and slots, which holds
-// until the table changes; so the usual block is a few copies and the slots' digits.
+// until the table changes; so the usual block is a few copies and the slots' digits, or an image elsewhere (request_image.h).
 //
 // Where the table is too small for everybody's constants, the lists must not push out each other's with every request:
 // on the whole one block in kEvictEvery may evict entries, and what finds no place goes as a literal meanwhile.
@@ -37,6 +37,23 @@ class HpackWriter {
 
   using Slots = std::array<base::ByteView, base::kFieldSlotsMax>;
 
+  static constexpr std::size_t kTokenBytes = 32;
+  static constexpr std::size_t kUuidBytes = 16;
+
+  // A whole block as it is with tokens of 32 bytes and UUIDs, with room where their digits go: a hole for each slot, in order.
+  struct Hole {
+    std::uint32_t at = 0;
+    std::uint32_t end = 0;
+    std::size_t raw_bytes = 0;
+    base::SlotFormat format = base::SlotFormat::hex;
+  };
+  struct Layout {
+    std::string text;                // and kSlack bytes
+    std::uint32_t bytes = 0;         // 0: it has a slot whose size is never usual
+    std::uint32_t holes_used = 0;
+    std::array<Hole, base::kFieldSlotsMax> holes{};
+  };
+
   std::uint32_t prepare(const base::FieldList& list);
   void forget_prepared() {
     lists_.clear();
@@ -57,27 +74,38 @@ class HpackWriter {
       recompile(list);
     }
     block_usual_ = is_usual(*block_, slots);
-    return block_usual_ ? block_->usual_bytes : block_bytes(slots);
+    return block_usual_ ? block_->usual.bytes : block_bytes(slots);
   }
   // Writes it; `out` has room for begin()'s bytes and kSlack.
   void write(const Slots& slots, char* out) const {
     if (!block_usual_) return write_unusual(slots, out);
-    const Template& made = *block_;
-    const char* const text = made.usual.data();
+    const Layout& made = block_->usual;
+    const char* const text = made.text.data();
     std::uint32_t from = 0;
-    for (std::uint32_t i = 0; i < made.slots_used; ++i) {
-      const Template::Hole& hole = made.holes[i];
+    for (std::uint32_t i = 0; i < made.holes_used; ++i) {
+      const Hole& hole = made.holes[i];
       const auto* const raw = reinterpret_cast<const std::uint8_t*>(slots[i].data());
       copy_steps(out + from, text + from, hole.at - from);
-      if (hole.token) {
+      if (hole.format == base::SlotFormat::hex) {
         base::hex_encode_32(raw, out + hole.at);
       } else {
-        base::uuid_format(raw, out + hole.at);
+        base::uuid_format(raw, out + hole.at, hole.format == base::SlotFormat::uuid_upper);
       }
       from = hole.end;
     }
-    copy_steps(out + from, text + from, made.usual_bytes - from);
+    copy_steps(out + from, text + from, made.bytes - from);
   }
+
+  // For blocks that are written without begin() and write(). The next alike() blocks may be as layout() has them, whoever's they
+  // are: they change no table, and each must be counted. 0: the list is to be compiled, which begin() does.
+  std::uint64_t alike(std::uint32_t prepared) const {
+    const List& list = lists_[prepared];
+    return list.version == version_ && blocks_ + 1 < list.again_at ? list.again_at - 1 - blocks_ : 0;
+  }
+  // Of a list with alike() blocks. Equal versions mean equal layouts, as long as the list is not forgotten; 0 is none.
+  const Layout& layout(std::uint32_t prepared) const { return lists_[prepared].compiled.usual; }
+  std::uint64_t version() const { return version_; }
+  void count(std::uint64_t blocks) { blocks_ += blocks; }
 
   // Whether any block of this list with these slots is sure to have at most `bytes_max`, by nghttp2's estimate.
   bool fits(std::uint32_t prepared, const Slots& slots, std::size_t bytes_max) const {
@@ -100,19 +128,8 @@ class HpackWriter {
     std::uint32_t text_bytes = 0;
     std::uint32_t slots_used = 0;
     std::array<Slot, base::kFieldSlotsMax> slots{};
-    // The whole block as it is with a token of 32 bytes and a UUID, with room where their digits go, and kSlack bytes.
-    std::string usual;
-    std::uint32_t usual_bytes = 0;   // 0: it has a slot whose size is never usual
-    struct Hole {
-      std::uint32_t at = 0;
-      std::uint32_t end = 0;
-      std::size_t raw_bytes = 0;
-      bool token = false;
-    };
-    std::array<Hole, base::kFieldSlotsMax> holes{};
+    Layout usual;
   };
-  static constexpr std::size_t kTokenBytes = 32;
-  static constexpr std::size_t kUuidBytes = 16;
   struct List {
     base::FieldList fields;
     std::size_t bytes_max = 0;       // of a block, without its slots' values
@@ -129,8 +146,8 @@ class HpackWriter {
   void recompile(List& list);
   static void lay_out_usual(Template& made);
   static bool is_usual(const Template& made, const Slots& slots) {
-    bool usual = made.usual_bytes != 0;
-    for (std::uint32_t i = 0; i < made.slots_used; ++i) usual &= slots[i].size() == made.holes[i].raw_bytes;
+    bool usual = made.usual.bytes != 0;
+    for (std::uint32_t i = 0; i < made.usual.holes_used; ++i) usual &= slots[i].size() == made.usual.holes[i].raw_bytes;
     return usual;
   }
   // `in` and `out` have slack behind them: whole steps, without a call for a few bytes.

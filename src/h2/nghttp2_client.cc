@@ -7,6 +7,7 @@
 
 #include "h2/client_stream.h"
 #include "h2/nghttp2_parts.h"
+#include "h2/request_body.h"
 #include "h2/response_rules.h"
 
 namespace tocsin::h2 {
@@ -24,8 +25,8 @@ class Nghttp2Client final : public ClientSession {
 
   Result<void> begin(std::int32_t first_stream_id);
 
-  std::uint32_t prepare(const base::FieldList& fields) override {
-    prepared_.push_back(std::make_unique<PreparedFields>(fields));
+  std::uint32_t prepare(const base::FieldList& fields, const base::BodyShape& shape) override {
+    prepared_.push_back(std::make_unique<Prepared>(fields, shape));
     return static_cast<std::uint32_t>(prepared_.size() - 1);
   }
   void forget_prepared() override { prepared_.clear(); }  // write() leaves nothing behind that looks at one
@@ -83,7 +84,12 @@ class Nghttp2Client final : public ClientSession {
   BlockHeap heap_;
   ClientTable table_;
   SessionPtr session_;
-  std::vector<std::unique_ptr<PreparedFields>> prepared_;
+  struct Prepared {
+    Prepared(const base::FieldList& list, const base::BodyShape& shape) : fields(list), body(shape) {}
+    PreparedFields fields;
+    RequestBody body;
+  };
+  std::vector<std::unique_ptr<Prepared>> prepared_;
 
   std::uint32_t live_ = 0;       // streams that nghttp2 holds open
   std::uint32_t open_tags_ = 0;  // tags not yet reported
@@ -226,8 +232,8 @@ std::size_t Nghttp2Client::write(std::span<const Request> requests, base::ByteBu
   std::size_t taken = 0;
   while (taken < requests.size() && taken < room) {
     const Request& request = requests[taken];
-    bool has_body = false;
-    for (std::uint32_t i = 0; i < request.body_parts; ++i) has_body = has_body || !request.body[i].empty();
+    TOCSIN_ASSERT(request.prepared < prepared_.size());
+    const bool has_body = prepared_[request.prepared]->body.bytes(request.content.size()) != 0;
     if (has_body && (stream_window == 0 || nghttp2_session_get_remote_window_size(session_.get()) <= 0)) break;
     if (!start(request, out)) break;
     ++taken;
@@ -239,13 +245,15 @@ std::size_t Nghttp2Client::write(std::span<const Request> requests, base::ByteBu
 // HEADERS and DATA of one push stand together.
 bool Nghttp2Client::start(const Request& request, base::ByteBuffer& out) {
   if (failed_) return false;
-  TOCSIN_ASSERT(request.prepared < prepared_.size());
-  TOCSIN_ASSERT(request.body_parts <= kBodyPartsMax);
+  Prepared& prepared = *prepared_[request.prepared];
   ClientStream& stream = table_.acquire();
   stream.tag = request.tag;
-  for (std::uint32_t i = 0; i < request.body_parts; ++i) stream.out.add(request.body[i]);
+  RequestBody::UuidText text;  // lives until what is left has been copied
+  stream.out.add(base::as_bytes(prepared.body.before()));
+  stream.out.add(prepared.body.shown(request.content, text));
+  stream.out.add(base::as_bytes(prepared.body.after()));
 
-  const std::span<const nghttp2_nv> fields = prepared_[request.prepared]->fill(request.slots);
+  const std::span<const nghttp2_nv> fields = prepared.fields.fill(request.slots);
   nghttp2_data_provider provider{};
   provider.source.ptr = &stream;
   provider.read_callback = [](nghttp2_session*, std::int32_t, std::uint8_t*, std::size_t length, std::uint32_t* flags,

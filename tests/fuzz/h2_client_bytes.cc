@@ -42,7 +42,8 @@ class Run {
     fields.constant(":authority", "api.push.apple.com");
     fields.slot(":path", base::SlotFormat::hex, "/3/device/");
     fields.slot("apns-id", base::SlotFormat::uuid);
-    prepared_ = session_->prepare(fields);
+    prepared_ = session_->prepare(fields, {});
+    with_body_ = session_->prepare(fields, {{}, "tail", true});
   }
 
   void begin() {
@@ -86,13 +87,10 @@ class Run {
     std::vector<h2::Request> requests(count);
     for (std::size_t i = 0; i < count; ++i) {
       requests[i].tag = next_tag_ + i;
-      requests[i].prepared = prepared_;
+      requests[i].prepared = body ? with_body_ : prepared_;
       requests[i].slots[0] = std::as_bytes(std::span(kToken));
       requests[i].slots[1] = std::as_bytes(std::span(kId));
-      if (body) {
-        requests[i].body = {base::as_bytes(kBody), base::as_bytes("tail")};
-        requests[i].body_parts = 2;
-      }
+      requests[i].content = base::as_bytes(kBody);
     }
     const std::uint32_t room = session_->can_start();
     base::ByteBuffer out;
@@ -205,6 +203,7 @@ class Run {
   std::size_t body_max_ = 0;
   std::unique_ptr<h2::ClientSession> session_;
   std::uint32_t prepared_ = 0;
+  std::uint32_t with_body_ = 0;
   StatusWitness witness_;
   std::map<std::uint64_t, std::int32_t> open_;  // tag: stream id, 0 while unknown
   std::uint64_t next_tag_ = 100;

@@ -2,7 +2,7 @@
 // The two client codecs, held against each other: the same server bytes in the same cut, the same requests, cancels and
 // PINGs; what they show and what they write must be the same.
 //
-// Input: as of h2_client_bytes. Compared where no frame and no header block is open: answers and events with all they carry,
+// Input: as of h2_client_bytes; the upper bits of its second byte say which shapes of small bodies the requests have. Compared where no frame and no header block is open: answers and events with all they carry,
 // open tags, counters, errors (not their text), control frames, DATA, and requests as nghttp2's inflater decodes them.
 // What may differ, and how the inputs stay clear of it:
 //  - in the middle of a block the purpose-made codec decodes whole fields only and nghttp2 counts segments of
@@ -10,7 +10,8 @@
 //    may have another code;
 //  - nghttp2 takes what follows a PUSH_PROMISE until its end of SETTINGS is known, and CONTINUATION of any size: inputs
 //    end there;
-//  - bodies that share the connection's window go out in another order: a body starts when none is unfinished;
+//  - bodies that share the connection's window go out in another order: bodies start when none is unfinished, and one alone where
+//    the streams' windows would cut each of them;
 //  - after a GOAWAY and without streams, nghttp2 drops the last control frame of a batch: frames are not compared then.
 #include <algorithm>
 #include <deque>
@@ -74,6 +75,18 @@ void show(const char* name, const std::vector<Written>& written, const std::vect
   }
 }
 
+// Bodies: none, one larger than a window, and small ones of every shape.
+constexpr std::size_t kNoBody = 0, kLargeBody = 1;
+const base::BodyShape kShapes[] = {
+    {},
+    {{}, "tail", true},
+    {"{\"mdm\":\"", "\"}", true, base::SlotFormat::uuid},
+    {"{\"mdm\":\"", "\"}", true, base::SlotFormat::uuid_upper},
+    base::BodyShape::fixed("{}"),
+    {"<", ">", true},
+};
+constexpr std::size_t kSmallBodyMax = 64;  // no small one is longer
+
 // One codec, and the server's side of what it writes.
 class Side {
  public:
@@ -89,11 +102,11 @@ class Side {
     fields.constant("authorization", "bearer 0123456789abcdef");
     fields.constant("apns-priority", "5", base::Indexing::never);
     fields.slot("apns-id", base::SlotFormat::uuid);
-    prepared[0] = session->prepare(fields);
+    for (std::size_t i = 0; i < std::size(kShapes); ++i) prepared[0][i] = session->prepare(fields, kShapes[i]);
     fields.constant("apns-topic", "com.apple.mgmt.External.1");
     fields.constant("apns-expiration", "0", base::Indexing::literal);
     fields.slot("apns-collapse-id", base::SlotFormat::text);
-    prepared[1] = session->prepare(fields);
+    for (std::size_t i = 0; i < std::size(kShapes); ++i) prepared[1][i] = session->prepare(fields, kShapes[i]);
   }
   ~Side() { nghttp2_hd_inflate_del(inflater_); }
   Side(const Side&) = delete;
@@ -144,7 +157,7 @@ class Side {
   }
 
   std::unique_ptr<h2::ClientSession> session;
-  std::uint32_t prepared[2]{};
+  std::uint32_t prepared[2][std::size(kShapes)]{};
   std::vector<SeenAnswer> answers;
   std::vector<SeenEvent> events;
   std::vector<Written> written;
@@ -207,7 +220,7 @@ h2::ClientOptions options_of(std::uint8_t options) {
 
 class Run {
  public:
-  Run(std::uint8_t options, std::uint8_t first) : options_(options) {
+  Run(std::uint8_t options, std::uint8_t first) : options_(options), shapes_(first >> 3) {
     const std::int32_t first_id = first < 8 && first != 0 ? 0x7fffffff - 2 * (first - 1) : 1;
     sides_[0] = std::make_unique<Side>(h2::make_fast_client_at(options_of(options), first_id));
     sides_[1] = std::make_unique<Side>(h2::make_nghttp2_client_at(options_of(options), first_id));
@@ -264,7 +277,7 @@ class Run {
         side->receive(std::string_view("\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64\0\0\0\x04\x01\0\0\0\0", 24));
       }
     }
-    write(3, false);
+    write_small(3);
     compare();
   }
 
@@ -298,8 +311,10 @@ class Run {
 
   void act(unsigned deed) {
     switch (deed) {
-      case 1: write(2, false); break;
-      case 2: write(1, true); break;
+      case 1: write_small(shapes_ == 0 ? 2 : 9); break;
+      case 2:
+        if (!body_open()) write(1, [](std::uint64_t) { return kLargeBody; });
+        break;
       case 3: cancel(); break;
       case 4:
         ++pings_;
@@ -314,36 +329,64 @@ class Run {
         break;
       case 7:
         for (const auto& side : sides_) side->pending();
-        write(3, false);
+        write_small(3);
         break;
       default: break;
     }
   }
 
-  void write(std::size_t count, bool body) {
+  // With small bodies where the input asks for them and none may be cut but the last.
+  void write_small(std::size_t count) {
+    if (shapes_ == 0 || body_open()) return write(count, [](std::uint64_t) { return kNoBody; });
+    if (initial_window() < kSmallBodyMax) count = 1;
+    write(count, [this](std::uint64_t tag) -> std::size_t {
+      const std::uint64_t shape = (shapes_ + tag / 4) % (std::size(kShapes) - 1);  // in runs
+      return shape == 0 ? kNoBody : shape + 1;
+    });
+  }
+  // As the peer's SETTINGS said last.
+  std::uint32_t initial_window() const {
+    std::uint32_t bytes = 65'535;
+    for (const auto& [at, payload] : settings_) {
+      if (at >= at_) break;
+      for (Choices entries(payload); !entries.empty();) {
+        const unsigned id = static_cast<unsigned>(entries.byte()) << 8 | entries.byte();
+        const std::uint32_t value = entries.word();
+        if (id == 4) bytes = value;
+      }
+    }
+    return bytes;
+  }
+
+  template <class ShapeOf>
+  void write(std::size_t count, ShapeOf shape_of) {
     static const std::string kBody(40'000, 'b');
-    static const std::array<std::uint8_t, 32> kToken{1, 2, 3};
-    static const std::array<std::uint8_t, 16> kId{4, 5, 6};
-    if (body && body_open()) return;
+    static const std::array<std::uint8_t, 32> kToken{1, 2, 3, 0xab, 0xff};
+    static const std::array<std::uint8_t, 16> kId{4, 5, 6, 0xcd};
     std::size_t taken[2]{};
+    const auto first_id = static_cast<std::int64_t>(sides_[0]->session->next_stream_id());
     for (std::size_t s = 0; s < 2; ++s) {
       Side& side = *sides_[s];
       std::vector<h2::Request> requests(count);
       for (std::size_t i = 0; i < count; ++i) {
-        requests[i].tag = next_tag_ + i;
-        requests[i].prepared = side.prepared[(next_tag_ + i) % 2];
+        const std::uint64_t tag = next_tag_ + i;
+        const std::size_t shape = shape_of(tag);
+        const bool uuid = kShapes[shape].format != base::SlotFormat::text;
+        requests[i].tag = tag;
+        requests[i].prepared = side.prepared[shape == kLargeBody || shapes_ == 0 ? tag % 2 : tag / 4 % 3 / 2][shape];
         requests[i].slots = {std::as_bytes(std::span(kToken)), std::as_bytes(std::span(kId)), base::as_bytes("c")};
-        if (body) {
-          requests[i].body = {base::as_bytes(kBody), base::as_bytes("tail")};
-          requests[i].body_parts = 2;
-        }
+        if (tag % 11 == 0) requests[i].slots[0] = requests[i].slots[0].first(31);
+        requests[i].content = uuid ? std::as_bytes(std::span(kId)) : base::as_bytes(shape == kLargeBody ? std::string_view(kBody) : "content");
       }
       base::ByteBuffer out;
       taken[s] = side.session->write(requests, out);
       side.wrote(out);
     }
     FUZZ_CHECK(taken[0] == taken[1]);
-    if (body && taken[0] != 0) body_tag_ = next_tag_;
+    for (std::size_t i = 0; i < taken[0]; ++i) {
+      const auto id = static_cast<std::int32_t>(first_id + 2 * static_cast<std::int64_t>(i));
+      if (shape_of(next_tag_ + i) != kNoBody && !sides_[0]->body_done[id]) body_tag_ = next_tag_ + i;
+    }
     next_tag_ += taken[0];
   }
   bool body_open() {
@@ -419,6 +462,7 @@ class Run {
   }
 
   std::uint8_t options_;
+  unsigned shapes_;                                   // 0: requests have no body or a large one
   std::unique_ptr<Side> sides_[2];
   std::map<std::size_t, std::string_view> settings_;  // by the place of their head
   std::vector<std::size_t> boundaries_;

@@ -47,17 +47,14 @@ inline Request make_request(std::uint64_t tag, std::uint32_t prepared, const Val
   request.slots[0] = std::as_bytes(std::span(values.token));
   request.slots[1] = std::as_bytes(std::span(values.id));
   request.slots[2] = base::as_bytes(values.collapse);
-  if (!body.empty()) {
-    request.body[0] = base::as_bytes(body);
-    request.body_parts = 1;
-  }
+  request.content = base::as_bytes(body);
   return request;
 }
 
 // A client whose peer is the test.
 struct Raw {
   explicit Raw(ClientOptions options = {.captures = {"apns-id", "apns-unique-id"}}, std::int32_t first_id = 1)
-      : client(std::move(codec.make_at(options, first_id)).value()), prepared(client->prepare(push_fields())) {}
+      : client(std::move(codec.make_at(options, first_id)).value()), prepared(client->prepare(push_fields(), base::BodyShape::whole())) {}
 
   // With the peer's SETTINGS behind it.
   static Raw open(std::vector<std::pair<std::uint32_t, std::uint32_t>> entries = {{3, 1000}}) {

@@ -99,11 +99,11 @@ TEST_P(EachClientAndServer, RequestsDecodeAsTheyWereGiven) {
       EXPECT_EQ(request.body_bytes, 15u);
     };
     pair.pump(cuts);
+    const std::uint32_t prepared = pair.raw.client->prepare(push_fields(), {"{\"mdm\":\"", "\"}", true});
     for (std::uint64_t n = 0; n < 20; ++n) {
       const Values values(n);
-      Request request = make_request(n, pair.raw.prepared, values);
-      request.body = {base::as_bytes("{\"mdm\":\""), base::as_bytes("magic"), base::as_bytes("\"}")};
-      request.body_parts = 3;
+      Request request = make_request(n, prepared, values);
+      request.content = base::as_bytes("magic");
       ASSERT_EQ(pair.raw.client->write({&request, 1}, pair.raw.out), 1u);
       pair.pump(cuts);
     }
@@ -207,6 +207,14 @@ TEST_P(EachClientAndServer, NoAllocationAfterWarmUp) {
   std::vector<Request> requests;
   for (std::size_t i = 0; i < kBatch; ++i) values.emplace_back(i);
   for (std::size_t i = 0; i < kBatch; ++i) requests.push_back(make_request(i, pair.raw.prepared, values[i], "{\"mdm\":\"0123456789\"}"));
+  // Half of them as the engine's usual ones are.
+  base::FieldList usual = push_fields();
+  usual.fields.pop_back();
+  const std::uint32_t usual_list = client.prepare(usual, {"{\"mdm\":\"", "\"}", true, base::SlotFormat::uuid});
+  for (std::size_t i = 0; i < kBatch / 2; ++i) {
+    requests[i].prepared = usual_list;
+    requests[i].content = std::as_bytes(std::span(values[i].id));
+  }
   std::vector<ServerRequest> arrived;
   std::vector<Answer> answers;
   std::vector<Event> events;

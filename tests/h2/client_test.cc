@@ -17,9 +17,9 @@ INSTANTIATE_TEST_SUITE_P(Codecs, EachClient, testing::Values(kFast, kNghttp2), c
 
 TEST_P(EachClient, ForgottenListsLeaveTheirNumbers) {
   Raw raw = Raw::open();
-  ASSERT_EQ(raw.client->prepare(push_fields()), 1u);
+  ASSERT_EQ(raw.client->prepare(push_fields(), base::BodyShape::whole()), 1u);
   raw.client->forget_prepared();
-  EXPECT_EQ(raw.prepared = raw.client->prepare(push_fields()), 0u);
+  EXPECT_EQ(raw.prepared = raw.client->prepare(push_fields(), base::BodyShape::whole()), 0u);
   EXPECT_EQ(raw.send(1), 1u);
 }
 
@@ -447,7 +447,7 @@ TEST_P(EachClient, FieldsBeyondWhatABlockMayBeNeverGoOut) {
   ASSERT_EQ(raw.send(1), 1u);
   base::FieldList list = push_fields();
   list.constant("x-large", std::string(65'536, 'x'));
-  const std::uint32_t large = raw.client->prepare(list);
+  const std::uint32_t large = raw.client->prepare(list, base::BodyShape::whole());
   const Values values(7);
   const Request request = make_request(7, large, values, "body");
   take(raw.out);
@@ -468,7 +468,7 @@ TEST_P(EachClient, LargeFieldsAreSplitIntoContinuation) {
   Raw raw = Raw::open();
   base::FieldList list = push_fields();
   list.constant("x-large", std::string(40'000, '~'), base::Indexing::literal);
-  raw.prepared = raw.client->prepare(list);
+  raw.prepared = raw.client->prepare(list, base::BodyShape::whole());
   take(raw.out);
   ASSERT_EQ(raw.send(1), 1u);
   const auto frames = parse(take(raw.out));
@@ -533,6 +533,15 @@ TEST(FastTable, HoldsWhatItIsGivenWhoeverStays) {
   std::int32_t next = 1;
   for (int turn = 0; turn < 200'000; ++turn) {
     const bool room = model.size() < 300;
+    if (room && prng.below(50) == 0) {  // a run of them
+      const auto run = static_cast<std::uint32_t>(1 + prng.below(40));
+      table.reserve(run);
+      for (std::uint32_t i = 0; i < run; ++i, next += 2) {
+        FastStream& made = table.insert_reserved(next);
+        made.tag = model[next] = prng.next() | 1;
+      }
+      continue;
+    }
     if (room && (model.size() < 5 || prng.below(2) == 0)) {
       FastStream& made = table.insert(next);
       EXPECT_EQ(made.id, next);

@@ -34,7 +34,7 @@ struct Peer {
     list.constant(":scheme", "https");
     list.constant(":authority", "api.push.apple.com");
     list.constant(":path", "/3/device/aa");
-    prepared = client->prepare(list);
+    prepared = client->prepare(list, base::BodyShape::whole());
   }
   void start(const std::vector<std::pair<std::uint32_t, std::uint32_t>>& entries = {{3, 1000}},
       std::string_view body = {}) {
@@ -46,8 +46,7 @@ struct Peer {
     Request request;
     request.tag = tag;
     request.prepared = prepared;
-    request.body[0] = base::as_bytes(body);
-    request.body_parts = 1;
+    request.content = base::as_bytes(body);
     return client->write({&request, 1}, out);
   }
   bool feed(std::string_view bytes) {

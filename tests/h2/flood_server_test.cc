@@ -676,7 +676,7 @@ void answers_our_client(decltype(make_nghttp2_client)* make_client) {
       list.constant(":scheme", "https");
       list.constant(":authority", "mock");
       list.constant(":path", "/3/device/00");
-      const std::uint32_t prepared = client->prepare(list);
+      const std::uint32_t prepared = client->prepare(list, base::BodyShape::whole());
       std::set<std::uint64_t> done;
       std::uint64_t next = 1;
       std::vector<Answer> answers;
@@ -688,8 +688,7 @@ void answers_our_client(decltype(make_nghttp2_client)* make_client) {
           Request request;
           request.tag = next;
           request.prepared = prepared;
-          request.body_parts = 1;
-          request.body[0] = base::as_bytes(R"({"mdm":"magic"})");
+          request.content = base::as_bytes(R"({"mdm":"magic"})");
           if (client->write({&request, 1}, up) == 0) break;
           ++next;
         }

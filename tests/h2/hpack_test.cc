@@ -8,8 +8,10 @@
 #include <nghttp2/nghttp2.h>
 
 #include "base/hex.h"
+#include "base/hex_code.h"
 #include "base/prng.h"
 #include "conformance.h"
+#include "inflater.h"
 #include "h2/hpack_reader.h"
 #include "h2/hpack_writer.h"
 #include "h2/huffman.h"
@@ -19,8 +21,6 @@ namespace tocsin::h2 {
 namespace {
 
 using namespace test;
-
-using Fields = std::vector<std::pair<std::string, std::string>>;
 
 std::string from_hex(std::string_view spaced) {
   std::string hex;
@@ -47,40 +47,6 @@ std::optional<Fields> read(HpackReader& reader, std::string_view block) {
   if (step == HpackReader::Read::bad || at != end || !reader.may_end()) return {};
   return fields;
 }
-
-class Inflater {
- public:
-  Inflater() { EXPECT_EQ(nghttp2_hd_inflate_new(&inflater_), 0); }
-  ~Inflater() { nghttp2_hd_inflate_del(inflater_); }
-  Inflater(const Inflater&) = delete;
-  Inflater& operator=(const Inflater&) = delete;
-
-  void set_limit(std::uint32_t bytes) { EXPECT_EQ(nghttp2_hd_inflate_change_table_size(inflater_, bytes), 0); }
-  std::optional<Fields> read(std::string block) {
-    Fields fields;
-    auto* at = reinterpret_cast<std::uint8_t*>(block.data());
-    std::size_t left = block.size();
-    for (;;) {
-      nghttp2_nv field{};
-      int flags = 0;
-      const ssize_t used = nghttp2_hd_inflate_hd2(inflater_, &field, &flags, at, left, 1);
-      if (used < 0) return {};
-      at += used;
-      left -= static_cast<std::size_t>(used);
-      if ((flags & NGHTTP2_HD_INFLATE_EMIT) != 0) {
-        fields.emplace_back(std::string(reinterpret_cast<char*>(field.name), field.namelen),
-                            std::string(reinterpret_cast<char*>(field.value), field.valuelen));
-      }
-      if ((flags & NGHTTP2_HD_INFLATE_FINAL) != 0) break;
-    }
-    nghttp2_hd_inflate_end_headers(inflater_);
-    return fields;
-  }
-  std::size_t table_bytes() const { return nghttp2_hd_inflate_get_dynamic_table_size(inflater_); }
-
- private:
-  nghttp2_hd_inflater* inflater_ = nullptr;
-};
 
 struct Deflater {
   explicit Deflater(std::size_t bytes) { EXPECT_EQ(nghttp2_hd_deflate_new(&deflater, bytes), 0); }
@@ -322,10 +288,11 @@ struct Prepared {
         switch (spec.format) {
           case base::SlotFormat::text: value += text; break;
           case base::SlotFormat::hex: value += base::hex_encode({raw(text), text.size()}); break;
-          case base::SlotFormat::uuid: {
-            std::array<std::uint8_t, 16> uuid;
-            std::copy_n(raw(text), uuid.size(), uuid.begin());
-            value += base::uuid_format(uuid);
+          case base::SlotFormat::uuid:
+          case base::SlotFormat::uuid_upper: {
+            std::string shown(base::kUuidTextBytes, '\0');
+            base::uuid_format_plain(raw(text), shown.data(), spec.format == base::SlotFormat::uuid_upper);
+            value += shown;
           }
         }
       }
@@ -476,8 +443,9 @@ void set_values(Prepared& prepared, std::size_t odd, std::size_t bytes, base::Pr
   prepared.values.clear();
   for (const base::FieldSpec& spec : prepared.list.fields) {
     if (!spec.slot) continue;
-    std::size_t size = spec.format == base::SlotFormat::uuid ? 16 : 32;
-    if (prepared.values.size() == odd && spec.format != base::SlotFormat::uuid) size = bytes;
+    const bool uuid = spec.format == base::SlotFormat::uuid || spec.format == base::SlotFormat::uuid_upper;
+    std::size_t size = uuid ? 16 : 32;
+    if (prepared.values.size() == odd && !uuid) size = bytes;
     std::string value(size, '\0');
     for (char& c : value) c = static_cast<char>(prng.next());
     prepared.values.push_back(std::move(value));
@@ -500,7 +468,9 @@ TEST(HpackWriter, SlotsOfEverySizeAndPrefix) {
       list.list.constant(":method", "POST");
       for (unsigned i = 0, left = digits; i < slots; ++i, left /= 3) {
         const std::size_t prefix = prefixes[i == 0 ? round : prng.below(std::size(prefixes))];
-        list.list.slot(i == 0 ? ":path" : "x-slot-" + std::to_string(i), formats[left % 3], std::string(prefix, static_cast<char>('p' + i)));
+        base::SlotFormat format = formats[left % 3];
+        if (format == base::SlotFormat::uuid && round % 2 == 1) format = base::SlotFormat::uuid_upper;
+        list.list.slot(i == 0 ? ":path" : "x-slot-" + std::to_string(i), format, std::string(prefix, static_cast<char>('p' + i)));
         if (prng.chance(0.5)) {
           list.list.constant("x-between", std::string(prng.below(90), 'b'), prng.chance(0.5) ? base::Indexing::table : base::Indexing::never);
         }

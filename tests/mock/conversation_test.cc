@@ -78,7 +78,7 @@ struct Wire {
     TemplateOptions push;
     push.topic = std::move(topic);
     push.push_type = type;
-    prepared = client->prepare(apns::request_fields(push, "localhost", false, authorization));
+    prepared = client->prepare(apns::request_fields(push, "localhost", false, authorization), base::BodyShape::whole());
     faults = world.server().on_connect(world.now);
     server = world.server().converse(peer, faults, world.now);
     pump();
@@ -88,7 +88,7 @@ struct Wire {
     TemplateOptions push;
     push.topic = std::move(topic);
     push.push_type = PushType::alert;
-    prepared = client->prepare(apns::request_fields(push, "localhost", false, authorization));
+    prepared = client->prepare(apns::request_fields(push, "localhost", false, authorization), base::BodyShape::whole());
   }
 
   void pump() {
@@ -143,8 +143,7 @@ struct Wire {
       request.prepared = prepared;
       request.slots[0] = std::as_bytes(std::span(tokens[i]));
       request.slots[1] = std::as_bytes(std::span(ids[i]));
-      request.body_parts = 1;
-      request.body[0] = base::as_bytes(alert ? kAlert : kBody);
+      request.content = base::as_bytes(alert ? kAlert : kBody);
       requests.push_back(request);
     }
     base::ByteBuffer up;

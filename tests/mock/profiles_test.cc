@@ -58,7 +58,7 @@ struct Wire {
     TemplateOptions push;
     push.topic = kTopic;
     push.push_type = PushType::mdm;
-    prepared = client->prepare(apns::request_fields(push, "localhost", false, {}));
+    prepared = client->prepare(apns::request_fields(push, "localhost", false, {}), base::BodyShape::whole());
     Peer peer;
     peer.has_certificate = certificate;
     peer.uid = kTopic;
@@ -80,8 +80,7 @@ struct Wire {
       request.prepared = prepared;
       request.slots[0] = std::as_bytes(std::span(token));
       request.slots[1] = std::as_bytes(std::span(id));
-      request.body_parts = 1;
-      request.body[0] = base::as_bytes(R"({"mdm":"magic"})");
+      request.content = base::as_bytes(R"({"mdm":"magic"})");
       EXPECT_EQ(client->write({&request, 1}, up), 1u);
     }
     client->write_pending(up);

@@ -93,7 +93,7 @@ struct Guest {
     TemplateOptions push;
     push.topic = certificate ? kit().topic : "com.example.app";
     push.push_type = certificate ? PushType::mdm : PushType::alert;
-    prepared = session->prepare(apns::request_fields(push, "localhost", false, authorization));
+    prepared = session->prepare(apns::request_fields(push, "localhost", false, authorization), base::BodyShape::whole());
     base::ByteBuffer wire;
     channel->start(wire);
     // A reset may be noticed by the first write already, and is told only once.
@@ -138,8 +138,7 @@ struct Guest {
     request.prepared = prepared;
     request.slots[0] = std::as_bytes(std::span(token));
     request.slots[1] = std::as_bytes(std::span(id));
-    request.body_parts = 1;
-    request.body[0] = base::as_bytes(alert ? R"({"aps":{"alert":"x"}})" : R"({"mdm":"magic"})");
+    request.content = base::as_bytes(alert ? R"({"aps":{"alert":"x"}})" : R"({"mdm":"magic"})");
     base::ByteBuffer plain, wire;
     EXPECT_EQ(session->write({&request, 1}, plain), 1u);
     channel->send(plain.readable(), wire);

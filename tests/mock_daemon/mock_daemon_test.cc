@@ -110,7 +110,7 @@ class Client {
     TemplateOptions text;
     text.topic = kit.topic;
     text.push_type = PushType::mdm;
-    prepared_ = session_->prepare(apns::request_fields(text, "localhost", false));
+    prepared_ = session_->prepare(apns::request_fields(text, "localhost", false), base::BodyShape::whole());
   }
   ~Client() { ::close(fd_); }
   Client(const Client&) = delete;
@@ -135,8 +135,7 @@ class Client {
       request.prepared = prepared_;
       request.slots[0] = std::as_bytes(std::span(tokens[i - from]));
       request.slots[1] = std::as_bytes(std::span(ids[i - from]));
-      request.body_parts = 1;
-      request.body[0] = base::as_bytes(R"({"mdm":"magic"})");
+      request.content = base::as_bytes(R"({"mdm":"magic"})");
       requests.push_back(request);
     }
     base::ByteBuffer plain;

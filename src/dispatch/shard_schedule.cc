@@ -299,8 +299,9 @@ std::uint32_t Shard::prepare_list(Connection& connection, const PushRecord& reco
     }
   }
   const bool collapse = record.collapse_bytes != 0;
-  const std::uint32_t list = connection.h2->prepare(
-      apns::request_fields(templates_[index]->options, connection.config->authority, collapse, connection.authorization), shape);
+  const std::uint32_t list = connection.h2->prepare(apns::request_fields(templates_[index]->options,
+                                                                         connection.config->authority, collapse,
+                                                                         connection.authorization), shape);
   connection.lists[at - 1][list_of(record)] = list + 1;
   return list;
 }

@@ -57,6 +57,12 @@ class Nghttp2Client final : public ClientSession {
   }
 
  private:
+  struct Prepared {
+    Prepared(const base::FieldList& list, const base::BodyShape& shape) : fields(list), body(shape) {}
+    PreparedFields fields;
+    RequestBody body;
+  };
+
   static Nghttp2Client& self(void* user) { return *static_cast<Nghttp2Client*>(user); }
   static CallbacksPtr callbacks();
 
@@ -84,11 +90,6 @@ class Nghttp2Client final : public ClientSession {
   BlockHeap heap_;
   ClientTable table_;
   SessionPtr session_;
-  struct Prepared {
-    Prepared(const base::FieldList& list, const base::BodyShape& shape) : fields(list), body(shape) {}
-    PreparedFields fields;
-    RequestBody body;
-  };
   std::vector<std::unique_ptr<Prepared>> prepared_;
 
   std::uint32_t live_ = 0;       // streams that nghttp2 holds open

@@ -110,6 +110,15 @@ def h2_client_diff():
         for number, options in enumerate((1, 1 | 2 | 4, 1 | 16, 1 | 64, 1 | 8 | 16 | 64)):
             yield f"{name}_{number}", bytes([options, 0]) + cuts(*(deeds if number % 2 else ())) + text
         yield f"{name}_cut", bytes([1, 0]) + cuts(*(1 + 7 * i % 16 | (i % 8) << 5 for i in range(60))) + text
+    # Small bodies of every shape in runs, and windows that end in one of them.
+    grants = [(WINDOW, 0, 0, words(20)), (HEADERS, END_HEADERS | END_STREAM, 1, accepted), (SETTINGS, 0, 0, settings((4, 46), (1, 0))),
+              (WINDOW, 0, 0, words(46)), (SETTINGS, 0, 0, settings((4, 45), (1, 4096))), (WINDOW, 0, 0, words(100_000)),
+              (SETTINGS, 0, 0, settings((4, 70_000), (1, 100))), (PING, 0, 0, b"12345678")]
+    text = b"".join(brief(*frame) for frame in grants)
+    for shape in range(1, 6):
+        steps = [deed << 5 | size for deed, size in zip((1, 2, 7, 6, 1, 7, 1, 2, 1, 7, 3, 1) * 3, (9, 15, 15, 15, 5, 9, 0, 15) * 5)]
+        yield f"shapes_{shape}", bytes([1, shape << 3 | 1]) + cuts(*steps) + text
+        yield f"shapes_{shape}_whole", bytes([1 | 64, shape << 3 | 2]) + cuts(0x20, 0x40, 0x20, 0xe0, 0x3f, 0x3f) + text
 
 
 def h2_mock():

@@ -189,7 +189,7 @@ struct Talk {
   std::map<std::int32_t, const Made*> wanted;
 };
 
-base::FieldList fields_of(std::initializer_list<base::SlotFormat> slots, std::string_view topic = "com.apple.mgmt.External.1") {
+base::FieldList fields_of(const std::vector<base::SlotFormat>& slots, std::string_view topic = "com.apple.mgmt.External.1") {
   base::FieldList list;
   list.constant(":method", "POST");
   list.constant(":authority", "api.push.apple.com");
@@ -221,7 +221,7 @@ TEST_P(EachClientWrites, BodiesOfEveryShapeWithListsOfEveryKind) {
       {std::string(600, 'b'), std::string(77, 'a'), true, kUuid},
       {std::string(900, 'b'), std::string(900, 'a'), true, kUuid},
   };
-  const std::vector<std::initializer_list<base::SlotFormat>> slots = {
+  const std::vector<std::vector<base::SlotFormat>> slots = {
       {kHex, kUuid}, {kHex, kUpper}, {kUuid, kHex}, {kHex}, {kHex, kUuid, kUpper}, {kUpper, kUuid, kHex},
       {kHex, kUuid, kText}, {kText}, {kHex, kHex}, {kUuid}, {kUuid, kUuid, kUuid}, {}};
   base::Prng prng(31);
@@ -504,6 +504,38 @@ TEST_P(EachClientWrites, AShortBlockWhoseFieldsAreTooLongNeverGoes) {
     ASSERT_TRUE(talk.raw.feed({}));
     ASSERT_EQ(talk.raw.answers.size(), 3u);
     for (const Answer& answer : talk.raw.answers) EXPECT_EQ(answer.kind, AnswerKind::reset);
+    talk.raw.answers.clear();
+  }
+}
+
+// And where a first request fits, because its token is short, one with a usual token may not.
+TEST_P(EachClientWrites, AShorterTokenFitsWhereTheUsualDoesNot) {
+  base::Prng prng(73);
+  constexpr std::size_t kBlockBytesMax = 65'531;
+  List list{fields_of({kHex, kUuid}), kWakeup};
+  for (int i = 0; i < 16; ++i) list.fields.constant("x-same", std::string(3900, 's'));
+  const auto fits = [&](std::size_t token_bytes) {
+    HpackWriter writer;
+    const std::string token(token_bytes, 't'), id(16, 'i');
+    return writer.fits(writer.prepare(list.fields), {base::as_bytes(token), base::as_bytes(id), {}}, kBlockBytesMax);
+  };
+  list.fields.constant("x-more", std::string(1, 'm'));
+  while (fits(32)) list.fields.fields.back().value += "m";
+  ASSERT_TRUE(fits(31));
+  Talk talk;
+  talk.prepare(list);
+  for (int round = 0; round < 3; ++round) {
+    std::deque<Made> made;
+    for (std::uint64_t i = 0; i < 3; ++i) make(made, list, i, prng);
+    made[0].slots[0].resize(31);
+    made[0].request.slots[0] = base::as_bytes(made[0].slots[0]);
+    std::vector<Request> requests;
+    for (const Made& one : made) requests.push_back(one.request);
+    ASSERT_EQ(talk.raw.client->write(requests, talk.raw.out), 3u);
+    EXPECT_EQ(of_type(parse(take(talk.raw.out)), kHeaders).size(), 1u);
+    ASSERT_TRUE(talk.raw.feed({}));
+    ASSERT_EQ(talk.raw.answers.size(), 2u);
+    for (const Answer& answer : talk.raw.answers) EXPECT_NE(answer.tag, 0u);
     talk.raw.answers.clear();
   }
 }

@@ -6,9 +6,9 @@
 // Streams are ours to count: write() starts a request only while can_start() > 0 and, if it has a body,
 // only if its first byte fits the windows; no library queues for us (invariant 6). Control frames go first.
 //
-// Threads: one at a time. Ownership: what prepare() is given is copied; views in Answer and Event live until the next call of
-// receive(); slot values and contents given to write() are copied or encoded before it returns. Bounds: streams_max of the options;
-// a response body beyond answer_body_max is cut and marked; response fields are bounded by header_list_max.
+// Threads: one at a time. Ownership: what prepare() is given is copied; views in Answer and Event, and plain_tags(), live until the
+// next call of receive(); slot values and contents given to write() are copied or encoded before it returns. Bounds: streams_max of
+// the options; a response body beyond answer_body_max is cut and marked; response fields are bounded by header_list_max.
 #pragma once
 
 #include <array>
@@ -36,6 +36,8 @@ struct ClientOptions {
   std::uint32_t answer_body_max = 4096;
   // Names (lower case) of response fields that answers carry, by position; at most kCapturesMax.
   std::vector<std::string> captures{};
+  // Plain answers (a final 200 without a captured field and without a body) may come as plain_tags() and not as Answers.
+  bool plain_apart = false;
 };
 
 // One request: the list it was prepared with, its slot values in the list's order, the content of its body.
@@ -62,6 +64,7 @@ struct Answer {
   std::uint16_t status = 0;
   bool headers_seen = false;        // a final :status was read before the reset
   bool body_cut = false;
+  std::uint32_t plain_before = 0;   // so many of plain_tags() came before it
   std::array<std::string_view, kCapturesMax> captured{};
   base::ByteView body;
 };
@@ -109,6 +112,10 @@ class ClientSession {
   // Takes all bytes; appends to `answers` and `events`. An error means the peer broke the connection's rules: send
   // what write_pending() still gives (a GOAWAY), close, and treat open streams as lost.
   virtual Result<void> receive(base::ByteView bytes, std::vector<Answer>& answers, std::vector<Event>& events) = 0;
+
+  // With plain_apart: the tags of plain answers that the last receive() read and made no Answers of, in their order. Which
+  // ones these are is the codec's choice: nghttp2's makes an Answer of each.
+  virtual std::span<const std::uint64_t> plain_tags() const { return {}; }
 
   virtual void ping(std::uint64_t opaque) = 0;
 

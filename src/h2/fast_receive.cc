@@ -88,18 +88,24 @@ const std::uint8_t* FastSession::take_plain_answers(const std::uint8_t* at, cons
   constexpr std::uint8_t kHead[] = {0, 0, 1, static_cast<std::uint8_t>(FrameType::headers), kFlagEndHeaders | kFlagEndStream};
   constexpr std::uint32_t kListBytes = 7 + 3 + kEntryOverhead;
   if (!carry_.empty() || block_.id != 0 || !settings_seen_ || !reader_.may_end() || options_.header_list_max < kListBytes) return at;
+  std::uint32_t settled = 0;
   for (; end - at > static_cast<std::ptrdiff_t>(kFrameHeadBytes); at += kFrameHeadBytes + 1) {
     if (std::memcmp(at, kHead, sizeof(kHead)) != 0 || at[kFrameHeadBytes] != kStatus200) break;
     FastStream* const stream = table_.find(static_cast<std::int32_t>(read_u32(at + 5) & 0x7fffffff));
     if (stream == nullptr || !stream->awaits_all()) break;
-    --open_tags_;
-    Answer& answer = answers_->emplace_back();
-    answer.tag = stream->tag;
-    answer.stream_id = stream->id;
-    answer.status = 200;
-    answer.headers_seen = true;
+    ++settled;
+    if (options_.plain_apart) {
+      plain_tags_.push_back(stream->tag);
+    } else {
+      Answer& answer = answers_->emplace_back();
+      answer.tag = stream->tag;
+      answer.stream_id = stream->id;
+      answer.status = 200;
+      answer.headers_seen = true;
+    }
     close(*stream);
   }
+  open_tags_ -= settled;
   return at;
 }
 

@@ -168,6 +168,7 @@ void FastSession::settle(FastStream& stream, AnswerKind kind, std::uint32_t code
   answer.kind = kind;
   answer.error_code = code;
   answer.headers_seen = stream.final_seen;
+  answer.plain_before = static_cast<std::uint32_t>(plain_tags_.size());
   if (stream.final_seen) answer.status = stream.status;
   if (block_.id == stream.id && block_.direct) {
     for (std::size_t i = 0; i < options_.captures.size(); ++i) {

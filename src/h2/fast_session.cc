@@ -148,6 +148,7 @@ void FastSession::write_control(const Control& control, base::ByteBuffer& out) {
 
 Result<void> FastSession::receive(base::ByteView bytes, std::vector<Answer>& answers, std::vector<Event>& events) {
   arena_.clear();
+  plain_tags_.clear();
   table_.release_retired();
   if (!late_.empty()) {
     answers.insert(answers.end(), late_.begin(), late_.end());

@@ -46,6 +46,7 @@ class FastSession final : public ClientSession {
   std::size_t write(std::span<const Request> requests, base::ByteBuffer& out) override;
   void write_pending(base::ByteBuffer& out) override;
   Result<void> receive(base::ByteView bytes, std::vector<Answer>& answers, std::vector<Event>& events) override;
+  std::span<const std::uint64_t> plain_tags() const override { return plain_tags_; }
   void ping(std::uint64_t opaque) override;
   bool cancel(std::uint64_t tag) override;
   void goaway() override;
@@ -194,6 +195,7 @@ class FastSession final : public ClientSession {
 
   std::vector<Answer>* answers_ = nullptr;    // inside receive()
   std::vector<Event>* events_ = nullptr;
+  std::vector<std::uint64_t> plain_tags_;     // of the last receive()
   std::vector<Answer> late_;                  // settled outside receive(); they come with the next one
   bool settings_seen_ = false;
   bool goaway_seen_ = false;

@@ -116,14 +116,29 @@ class Side {
     const Exact exact(wire);
     std::vector<h2::Answer> got;
     std::vector<h2::Event> heard;
+    std::vector<h2::Orphan> open;
+    session->open_tags(open);
     const auto result = session->receive(exact.bytes(), got, heard);
     failed = !result.ok();
+    // What came apart stands among the others where it came, with its stream's id.
+    const std::span<const std::uint64_t> plain = session->plain_tags();
+    std::size_t told = 0;
+    const auto tell_plain = [&](std::size_t until) {
+      FUZZ_CHECK(told <= until && until <= plain.size());
+      for (; told < until; ++told) {
+        const auto stream = std::find_if(open.begin(), open.end(), [&](const h2::Orphan& one) { return one.tag == plain[told]; });
+        FUZZ_CHECK(stream != open.end());
+        answers.push_back({plain[told], stream->stream_id, h2::AnswerKind::complete, 0, 200, true, false, {}, {}});
+      }
+    };
     for (const h2::Answer& one : got) {
+      tell_plain(one.plain_before);
       SeenAnswer& seen = answers.emplace_back(SeenAnswer{one.tag, one.stream_id, one.kind, one.error_code, one.status,
                                                          one.headers_seen, one.body_cut, {},
                                                          std::string(base::as_text(one.body))});
       for (std::size_t i = 0; i < seen.captured.size(); ++i) seen.captured[i] = one.captured[i];
     }
+    tell_plain(plain.size());
     for (const h2::Event& one : heard) {
       events.push_back({one.kind, one.last_stream_id, one.error_code, one.opaque, std::string(one.debug)});
     }
@@ -215,6 +230,7 @@ h2::ClientOptions options_of(std::uint8_t options) {
   client.header_list_max = (options & 8) != 0 ? 128 : 16 * 1024;
   client.window_bytes = (options & 16) != 0 ? 200 : 1u << 20;
   client.header_table_bytes = (options & 64) != 0 ? 100 : 4096;
+  client.plain_apart = (options & 128) != 0;
   return client;
 }
 

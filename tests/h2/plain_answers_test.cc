@@ -55,10 +55,24 @@ struct Watched {
     // Exactly these bytes, so that a sanitizer sees a look beyond them.
     const std::vector<char> exact(bytes.begin(), bytes.end());
     const bool ok = raw.feed({exact.data(), exact.size()});
-    for (std::size_t i = before; i < raw.answers.size(); ++i) {
-      shown.answers.push_back(line_of(raw.answers[i]));
+    // What came apart stands among the others where it came.
+    const std::span<const std::uint64_t> plain = raw.client->plain_tags();
+    std::size_t told = 0;
+    const auto tell = [this](std::string line) {
+      shown.answers.push_back(std::move(line));
       shown.lines.push_back("answer " + shown.answers.back());
+    };
+    const auto tell_plain = [&](std::size_t until) {
+      for (; told < until; ++told) tell(std::to_string(plain[told]) + " complete 200");
+    };
+    for (std::size_t i = before; i < raw.answers.size(); ++i) {
+      ASSERT_LE(told, raw.answers[i].plain_before);
+      ASSERT_LE(raw.answers[i].plain_before, plain.size());
+      tell_plain(raw.answers[i].plain_before);
+      tell(line_of(raw.answers[i]));
     }
+    tell_plain(plain.size());
+    apart += plain.size();
     for (std::size_t i = events_before; i < raw.events.size(); ++i) {
       shown.lines.push_back("event " + std::to_string(static_cast<int>(raw.events[i].kind)));
     }
@@ -91,7 +105,15 @@ struct Watched {
 
   Raw raw;
   Shown shown;
+  std::size_t apart = 0;
 };
+
+// A codec, and whether plain answers may come apart.
+struct Way {
+  Codec codec;
+  bool apart = false;
+};
+constexpr Way kWays[] = {{kFast, false}, {kFast, true}, {kNghttp2, true}};
 
 struct Play {
   ClientOptions options{.captures = {"apns-id", "apns-unique-id"}};
@@ -107,9 +129,11 @@ struct Play {
   }
 };
 
-Shown play_with(const Codec& which, const Play& play) {
-  codec = which;
-  Watched watched(play.options);
+Shown play_with(const Way& way, const Play& play) {
+  codec = way.codec;
+  ClientOptions options = play.options;
+  options.plain_apart = way.apart;
+  Watched watched(options);
   if (!play.begin.empty()) watched.feed(play.begin);
   watched.raw.written();
   EXPECT_EQ(watched.raw.send(play.requests, play.body), play.requests);
@@ -128,11 +152,13 @@ Shown play_with(const Codec& which, const Play& play) {
 }
 
 Shown both(const Play& play) {
-  Shown fast = play_with(kFast, play);
-  const Shown other = play_with(kNghttp2, play);
-  EXPECT_EQ(fast.text(), other.text());
-  EXPECT_EQ(fast.ok, other.ok);
-  return fast;
+  Shown first = play_with({kNghttp2, false}, play);
+  for (const Way& way : kWays) {
+    const Shown other = play_with(way, play);
+    EXPECT_EQ(first.text(), other.text()) << way.codec << (way.apart ? " apart" : "");
+    EXPECT_EQ(first.ok, other.ok);
+  }
+  return first;
 }
 // The bytes of the one piece at once, and one by one, must end in the same answers.
 Shown both_ways(Play play) {
@@ -355,10 +381,11 @@ TEST(PlainAnswers, NearMisses) {
 // Anything between the answers of any order, in any pieces; a few streams stay for long, and new requests go out all the time.
 TEST(PlainAnswers, AnyFramesBetween) {
   for (std::uint64_t run = 0; run < 150; ++run) {
-    const auto talk = [&](const Codec& which) {
-      codec = which;
+    std::size_t apart = 0;
+    const auto talk = [&](const Way& way) {
+      codec = way.codec;
       base::Prng prng(run);
-      Watched watched({.captures = {"apns-id"}});
+      Watched watched({.captures = {"apns-id"}, .plain_apart = way.apart});
       watched.feed(settings({{3, 300}}) + settings_ack());
       watched.raw.written();
       std::vector<std::pair<std::int32_t, std::uint64_t>> open;  // ids with their tags, those that stay first
@@ -399,12 +426,60 @@ TEST(PlainAnswers, AnyFramesBetween) {
         }
         watched.say_state();
       }
+      apart = watched.apart;
       return watched.shown;
     };
-    const Shown fast = talk(kFast), other = talk(kNghttp2);
-    ASSERT_EQ(fast.text(), other.text()) << "run " << run;
-    ASSERT_GT(fast.answers.size(), 50u);
+    const Shown other = talk({kNghttp2, false});
+    ASSERT_GT(other.answers.size(), 50u);
+    for (const Way& way : kWays) {
+      const Shown shown = talk(way);
+      ASSERT_EQ(shown.text(), other.text()) << "run " << run << ' ' << way.codec << (way.apart ? " apart" : "");
+      if (way.apart && way.codec.make_at == kFast.make_at) {
+        EXPECT_GT(apart, shown.answers.size() / 2) << "run " << run;
+      } else {
+        EXPECT_EQ(apart, 0u);
+      }
+    }
   }
+}
+
+// Apart come those whose frames lie whole in what was read; tags and their places hold for one receive().
+TEST(PlainTags, AreThoseOfTheLastReceive) {
+  codec = kFast;
+  Raw raw({.captures = {"apns-id"}, .plain_apart = true});
+  raw.begin({{3, 1000}});
+  ASSERT_EQ(raw.send(8), 8u);
+  raw.written();
+  const auto tags = [&raw] {
+    const std::span<const std::uint64_t> plain = raw.client->plain_tags();
+    return std::vector<std::uint64_t>(plain.begin(), plain.end());
+  };
+  using Tags = std::vector<std::uint64_t>;
+  EXPECT_EQ(tags(), Tags{});
+  const std::string torn = plain(5);
+  ASSERT_TRUE(raw.feed(plain_run({3, 1}) + rst(7, 8) + plain(9) + torn.substr(0, 4)));
+  EXPECT_EQ(tags(), (Tags{101, 100, 104}));
+  ASSERT_EQ(raw.answers.size(), 1u);
+  EXPECT_EQ(raw.answers[0].tag, 103u);
+  EXPECT_EQ(raw.answers[0].plain_before, 2u);
+  EXPECT_EQ(raw.open_tags(), (Tags{102, 105, 106, 107}));
+  ASSERT_TRUE(raw.feed(torn.substr(4) + plain(11)));
+  EXPECT_EQ(tags(), Tags{105}) << "of a torn frame an Answer is made";
+  ASSERT_EQ(raw.answers.size(), 2u);
+  EXPECT_EQ(raw.answers[1].tag, 102u);
+  EXPECT_EQ(raw.answers[1].plain_before, 0u);
+  // A field that is asked for makes an Answer, and one that is not as well.
+  ASSERT_TRUE(raw.feed(headers(13, kStatus200 + literal("apns-id", kId), true) + headers(15, kStatus200 + literal("x", "y"), true)));
+  EXPECT_EQ(tags(), Tags{});
+  ASSERT_EQ(raw.answers.size(), 4u);
+  ASSERT_TRUE(raw.feed({}));
+  EXPECT_EQ(tags(), Tags{});
+  ASSERT_EQ(raw.send(1, {}, 200), 1u);
+  raw.written();
+  EXPECT_FALSE(raw.feed(plain(17) + plain(0)));
+  EXPECT_EQ(tags(), Tags{200}) << "what was read before the fault counts";
+  EXPECT_FALSE(raw.feed({}));
+  EXPECT_EQ(tags(), Tags{});
 }
 
 }  // namespace

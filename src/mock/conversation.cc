@@ -189,8 +189,8 @@ void Conversation::answer(std::int32_t stream_id, const Reply& reply) {
   base::uuid_format(reply.apns_id, id);
   // Values that never repeat stay out of the client's table, which also keeps its reading cheap.
   h2::FieldView fields[2] = {{"apns-id", {id, sizeof id}, true}, {}};
-  std::size_t count = 1;
-  if (reply.unique_id) {
+  std::size_t count = reply.bare ? 0 : 1;
+  if (reply.unique_id && !reply.bare) {
     base::uuid_format(reply.unique_id_value, unique);
     fields[count++] = {"apns-unique-id", {unique, sizeof unique}, true};
   }

@@ -300,12 +300,13 @@ void Gateway::handle(Peer& peer, const h2::ServerRequest& request, base::Now now
   out.reason = reason;
   out.timestamp_unix_ms = since_unix_ms;
   out.delay_ns = draw_delay();
-  out.unique_id = false;
+  out.bare = out.unique_id = false;
   out.body_bytes = 0;
 
   const std::int64_t unix_ms = now.wall_ns / base::kMillisecond;
   if (reason == Reason::none) {
     out.status = 200;
+    out.bare = config.bare_share > 0 && prng_.chance(config.bare_share);
     if (config.sandbox) {
       out.unique_id = true;
       out.unique_id_value = random_uuid(prng_);

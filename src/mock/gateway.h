@@ -54,6 +54,7 @@ struct GatewayConfig {
   // Called with every request that was judged and booked, and what it got; for oracles. Empty: nobody is told.
   std::function<void(const Peer& peer, const h2::ServerRequest& request, const Reply& reply)> observer;
   bool sandbox = false;  // adds apns-unique-id to accepted answers
+  double bare_share = 0; // this share of accepted answers has :status alone
 };
 
 // Whether (and since when) a token is dead under a config; used by `fleet generate` and by tests as well.
@@ -74,6 +75,7 @@ struct Reply {
   Uuid apns_id{};                 // echoed, or made by the gateway
   std::int64_t timestamp_unix_ms = 0;  // 410
   std::int64_t delay_ns = 0;      // answer not before now + delay
+  bool bare = false;              // without apns-id
   bool unique_id = false;
   Uuid unique_id_value{};
   char body_storage[160] = {};

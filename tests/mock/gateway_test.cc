@@ -465,6 +465,18 @@ TEST(Gateway, DelayJitterAndSandbox) {
   EXPECT_FALSE(world.ask(mdm_peer(), Request::mdm().set(":method", "PUT")).unique_id);
 }
 
+TEST(Gateway, AShareOfWhatIsAcceptedIsBare) {
+  World world;
+  EXPECT_FALSE(world.ask(mdm_peer(), Request::mdm()).bare);
+  world.config->bare_share = 0.3;
+  int bare = 0;
+  for (int i = 0; i < 1000; ++i) bare += world.ask(mdm_peer(), Request::mdm()).bare ? 1 : 0;
+  EXPECT_NEAR(bare, 300, 60);
+  world.config->bare_share = 1;
+  EXPECT_TRUE(world.ask(mdm_peer(), Request::mdm()).bare);
+  EXPECT_FALSE(world.ask(mdm_peer(), Request::mdm().set(":method", "PUT")).bare);
+}
+
 TEST(Gateway, RefusedRequestsAreBookedUnderTheirToken) {
   World world;
   EXPECT_EQ(world.ask(mdm_peer(), Request::mdm().set(":method", "GET")).status, 405);

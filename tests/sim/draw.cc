@@ -122,6 +122,7 @@ Draw Draw::from(std::uint64_t seed, Chance& chance) {
   d.wire_high_water = chance.chance(0.3) ? 600 : 512 * 1024;
   d.connections_min = 1 + static_cast<unsigned>(base::mix64(seed ^ 0x313) % d.credential_connections);  // no draw either
   d.codec = (base::mix64(seed ^ 0xc0dec) & 1) != 0 ? Codec::fast : Codec::nghttp2;  // no draw: it changes nothing else
+  d.bare_answers = (base::mix64(seed ^ 0xba4e) & 1) != 0;
   d.provider_tokens = chance.chance(0.4);
   d.provider_certificate = chance.chance(0.3);
   d.long_run = chance.chance(0.15);
@@ -161,6 +162,7 @@ std::string Draw::text() const {
                      ", pool " + std::to_string(pushes_max) + ", attempts " + std::to_string(attempts_max);
   text += codec == Codec::fast ? ", codec fast" : ", codec nghttp2";
   if (provider_tokens) text += provider_certificate ? ", provider tokens beside certificates" : ", provider tokens";
+  if (bare_answers) text += ", bare answers";
   if (proxy) text += ", proxy";
   if (stop_early) text += ", stopped early";
   text += "; menu:";

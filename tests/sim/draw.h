@@ -78,6 +78,7 @@ struct Draw {
   std::uint32_t dead_tokens_max = 64;
   std::size_t wire_high_water = 512 * 1024;
   Codec codec = Codec::fast;
+  bool bare_answers = false;           // most of what is accepted is answered with :status alone
   bool provider_tokens = false;        // of every second credential
   bool provider_certificate = false;   // its connections have a certificate, too: then APNs looks at no token
   bool proxy = false;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // FlatPeer: the server's end of a connection at next to no cost: it reads frame heads only and answers every stream that ends
-// with the same block, which leaves the client's table alone. For measuring clients in memory; it judges nothing.
+// with the same block (bare: :status alone), which leaves the client's table alone. For measuring clients in memory; it judges nothing.
 //
 // Threads: one at a time. Bounds: requests must come in whole frames; none are kept.
 #pragma once
@@ -15,7 +15,7 @@ namespace tocsin::bench {
 
 class FlatPeer {
  public:
-  explicit FlatPeer(std::uint32_t streams) : streams_(streams) {}
+  explicit FlatPeer(std::uint32_t streams, bool bare = false) : streams_(streams), bare_(bare) {}
 
   // False: what came cannot be read.
   bool take(base::ByteView bytes, base::ByteBuffer& answer) {
@@ -89,12 +89,14 @@ class FlatPeer {
   // :status 200 from the static table and an apns-id that leaves the dynamic one alone.
   void respond(std::uint32_t stream, base::ByteBuffer& out) {
     static constexpr std::string_view kBlock{"\x88\x00\x07" "apns-id" "\x24" "f47ac10b-58cc-4372-a567-0e02b2c3d479", 47};
-    frame(kBlock.size(), kHeaders, kEndHeaders | kEndStream, stream, out);
-    out.append(kBlock);
+    const std::string_view block = kBlock.substr(0, bare_ ? 1 : kBlock.size());
+    frame(block.size(), kHeaders, kEndHeaders | kEndStream, stream, out);
+    out.append(block);
     ++requests_;
   }
 
   const std::uint32_t streams_;
+  const bool bare_;
   bool greeted_ = false;
   std::uint64_t owed_ = 0;
   std::uint64_t requests_ = 0;

@@ -93,8 +93,8 @@ class Rig {
     in_step_ += std::chrono::steady_clock::now() - began;
     held_.clear();
     pushes_.clear();
-    accepted_ += out_.outcomes.size();
-    for (const Outcome& outcome : out_.outcomes) TOCSIN_ASSERT(outcome.end == End::accepted);
+    accepted_ += out_.accepted.size();
+    TOCSIN_ASSERT(out_.outcomes.empty());
     for (const Action& action : out_.actions) perform(action);
   }
 

@@ -40,7 +40,7 @@ class Peer {
 
 class FlatOne final : public Peer {
  public:
-  explicit FlatOne(std::uint32_t streams) : peer_(streams) {}
+  FlatOne(std::uint32_t streams, bool bare) : peer_(streams, bare) {}
   bool take(base::ByteView bytes, base::Now, base::ByteBuffer& answer) override { return peer_.take(bytes, answer); }
   std::uint64_t requests() const override { return peer_.requests(); }
 
@@ -193,12 +193,12 @@ struct StepLoop::Impl {
     events.clear();
     drop_read();
     for (const dispatch::Action& action : output.actions) perform(action, run);
-    for (const Outcome& outcome : output.outcomes) {
+    output.for_each_outcome([&](const Outcome& outcome) {
       char& mark = inside[outcome.id & (inside.size() - 1)];
       run.good &= outcome.end == End::accepted && outcome.id < made && mark == 1;
       mark = 0;
-    }
-    ended += output.outcomes.size();
+    });
+    ended += output.ended();
   }
 
   void tell(dispatch::EventKind kind, std::uint64_t handle) {
@@ -219,7 +219,7 @@ struct StepLoop::Impl {
         if (service != nullptr) {
           link.peer = std::make_unique<GatewayPeer>(*service, now);
         } else {
-          link.peer = std::make_unique<FlatOne>(options.streams);
+          link.peer = std::make_unique<FlatOne>(options.streams, options.peer == PeerKind::bare);
         }
         tell(dispatch::EventKind::dialled, action.handle);
         break;

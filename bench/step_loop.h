@@ -17,7 +17,7 @@
 
 namespace tocsin::bench {
 
-enum class PeerKind : unsigned char { flat, gateway };
+enum class PeerKind : unsigned char { flat, bare, gateway };
 
 struct StepLoopOptions {
   PeerKind peer = PeerKind::flat;

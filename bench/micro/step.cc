@@ -2,7 +2,8 @@
 // The shard's step: CPU time of Shard::step alone, from a push handed over to its outcome, codec included, TLS and sockets
 // left out. See ../step_loop.h.
 //
-//   shard_step/CODEC/PEER/CONNECTIONSxSTREAMS    PEER: flat, or gateway (the mock's model, not measured, answers)
+//   shard_step/CODEC/PEER/CONNECTIONSxSTREAMS    PEER: flat, bare (flat, answers of :status alone), or gateway (the mock's
+//                                               model, not measured, answers)
 //
 // Coalescing on, deadlines set, a filter of 100,000 dead tokens.
 #include <memory>
@@ -18,8 +19,9 @@ struct Shape {
   std::uint32_t connections;
   std::uint32_t streams;
 };
-constexpr Shape kShapes[] = {
-    {PeerKind::flat, 4, 1000}, {PeerKind::flat, 4, 100}, {PeerKind::flat, 64, 1000}, {PeerKind::gateway, 4, 1000}};
+constexpr Shape kShapes[] = {{PeerKind::flat, 4, 1000}, {PeerKind::flat, 4, 100},     {PeerKind::flat, 64, 1000},
+                             {PeerKind::bare, 4, 100},  {PeerKind::gateway, 4, 1000}};
+constexpr const char* kPeers[] = {"flat/", "bare/", "gateway/"};
 
 void step(benchmark::State& state, Codec codec, const Shape& shape) {
   StepLoopOptions options;
@@ -49,7 +51,7 @@ void register_step() {
   for (const Codec codec : {Codec::fast, Codec::nghttp2}) {
     for (const Shape& shape : kShapes) {
       const std::string name = std::string("shard_step/") + (codec == Codec::fast ? "fast/" : "nghttp2/") +
-                               (shape.peer == PeerKind::flat ? "flat/" : "gateway/") + std::to_string(shape.connections) + "x" +
+                               kPeers[static_cast<std::size_t>(shape.peer)] + std::to_string(shape.connections) + "x" +
                                std::to_string(shape.streams);
       benchmark::RegisterBenchmark(name.c_str(), [codec, &shape](benchmark::State& state) { step(state, codec, shape); })
           ->UseManualTime();

@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <tocsin/options.h>
@@ -17,6 +18,7 @@
 #include "base/address.h"
 #include "base/bytes.h"
 #include "base/now.h"
+#include "dispatch/accepted.h"
 #include "dispatch/config.h"
 #include "dispatch/connection.h"
 #include "dispatch/marks.h"
@@ -148,7 +150,8 @@ struct Released {
 // Everything a step wants done, valid until the next step; the caller clears it by passing it in again.
 struct Output {
   std::vector<Action> actions;
-  std::vector<Outcome> outcomes;
+  std::vector<AcceptedPush> accepted;
+  std::vector<Outcome> outcomes;                 // of all others
   std::vector<Released> released;
   std::vector<CredentialStatus> statuses;
   std::vector<Want> wants;
@@ -159,6 +162,7 @@ struct Output {
 
   void clear() {
     actions.clear();
+    accepted.clear();
     outcomes.clear();
     released.clear();
     statuses.clear();
@@ -166,6 +170,17 @@ struct Output {
     logs.clear();
     deadline_mono_ns = base::kNever;
     at_rest = dials_wait = false;
+  }
+
+  std::size_t ended() const { return accepted.size() + outcomes.size(); }
+  template <class F>
+  void for_each_outcome(F&& f) const {
+    Outcome outcome;
+    for (const AcceptedPush& push : accepted) {
+      push.write(outcome);
+      f(std::as_const(outcome));
+    }
+    for (const Outcome& other : outcomes) f(other);
   }
 };
 

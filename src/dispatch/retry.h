@@ -29,7 +29,7 @@ class RetryBudget {
  public:
   explicit RetryBudget(double left = 100) : left_(left) {}
   void first_attempts(std::uint32_t count) { add(0.1 * count); }
-  void accepted() { add(2); }
+  void accepted(std::uint32_t count) { add(2.0 * count); }
   bool spend(std::int64_t now) {
     if (filled_at_ == base::kNever) filled_at_ = now;  // the origin of `now` is arbitrary
     if (now > filled_at_) {
@@ -58,8 +58,8 @@ class Ramp {
   bool active() const { return limit_ != 0; }
   std::uint32_t limit() const { return limit_; }
   // True: it has ended just now.
-  bool good_answer() {
-    if (limit_ == 0 || ++limit_ < 4096) return false;
+  bool good_answers(std::uint32_t count) {
+    if (limit_ == 0 || (limit_ += count) < 4096) return false;
     limit_ = 0;
     return true;
   }

@@ -175,7 +175,8 @@ class Shard {
   void stop_credential(std::uint32_t index, Reason reason, std::string text, bool told = false);
   void let_go(Credential& credential);
   void alarm_credential(std::uint32_t index, std::string text, bool told);
-  void count_answer(std::uint32_t index, Reason reason);
+  void count_answers(std::uint32_t index, std::uint32_t count, std::uint32_t bad_tokens);
+  void count_good_answers(std::uint32_t index, std::uint32_t count);
   std::uint32_t find_reach(const CredentialConfig& config);
   // False: nothing may be sent on this connection before a provider token comes.
   bool ready_token(std::uint32_t index, base::Handle handle, Connection& connection);
@@ -321,7 +322,12 @@ class Shard {
 
   // --- shard_end.cc: answers and ends
   void on_answer(Connection& connection, const h2::Answer& answer);
-  void on_accepted(std::uint32_t slot, Connection& connection, std::string_view apns_id);
+  // All that receive() gave. True: a stream broke.
+  bool take_answers(Connection& connection);
+  template <class TagOf, class IdOf>
+  void end_run(Connection& connection, std::size_t count, TagOf&& tag_of, IdOf&& apns_id_of);
+  void count_accepted(Connection& connection, std::uint32_t count);
+  void end_accepted(std::uint32_t slot, std::string_view apns_id, AcceptedPush& push);
   void connection_proven(Connection& connection);
   void note_rejection(std::uint32_t slot, Connection& connection, const apns::Rule& rule, const apns::Verdict& verdict,
                       std::uint16_t status);

@@ -86,6 +86,7 @@ void Shard::tls_opened(base::Handle handle, Connection& connection) {
   h2::ClientOptions options;
   options.streams_max = config.streams_max;
   options.captures = {std::string(apns::kCaptureApnsId)};
+  options.plain_apart = true;
   auto session = options_.codec == Codec::fast ? h2::make_fast_client(options) : h2::make_nghttp2_client(options);
   if (!session) {
     lose(handle, connection, tls::Cause::own_configuration, session.error().message);
@@ -117,20 +118,11 @@ void Shard::h2_receive(base::Handle handle, Connection& connection) {
       default: break;
     }
   }
-  if (!answers_.empty()) {
+  if (!answers_.empty() || !connection.h2->plain_tags().empty()) {
     // One stamp a batch: the answers of one read came together.
     connection.last_answer_mono_ns = connection.used_mono_ns = now_.mono_ns;
     if (!connection.probing) connection.ping_deadline_mono_ns = base::kNever;
-    // The record first; with it at hand, what its key leads to.
-    constexpr std::size_t kAhead = 8;
-    constexpr std::size_t kKeyAhead = 4;
-    bool broken = false;
-    for (std::size_t i = 0; i < answers_.size(); ++i) {
-      if (i + kAhead < answers_.size()) queue_.expect(static_cast<std::uint32_t>(answers_[i + kAhead].tag));
-      if (i + kKeyAhead < answers_.size()) queue_.expect_key(static_cast<std::uint32_t>(answers_[i + kKeyAhead].tag));
-      broken |= answers_[i].kind == h2::AnswerKind::broken;
-      on_answer(connection, answers_[i]);
-    }
+    const bool broken = take_answers(connection);
     // We reset those: a stream's place is free once its RST_STREAM is written.
     if (broken) write_pending(connection);
     // Idle from now on, which has deadlines of its own.

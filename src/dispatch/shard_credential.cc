@@ -190,12 +190,25 @@ void Shard::alarm_credential(std::uint32_t index, std::string text, bool told) {
   activate(index);
 }
 
-void Shard::count_answer(std::uint32_t index, Reason reason) {
+void Shard::count_good_answers(std::uint32_t index, std::uint32_t count) {
+  const Credential& credential = credentials_[index];
+  if (credential.config->bad_tokens_share <= 0) return;
+  // Share by share, each judged when it is full.
+  while (count != 0) {
+    const unsigned least = credential.config->bad_tokens_least;
+    const std::uint32_t most = credential.answers < least ? least - credential.answers : 1;
+    const std::uint32_t some = std::min(count, most);
+    count_answers(index, some, 0);
+    count -= some;
+  }
+}
+
+void Shard::count_answers(std::uint32_t index, std::uint32_t count, std::uint32_t bad_tokens) {
   Credential& credential = credentials_[index];
   const CredentialConfig& config = *credential.config;
   if (config.bad_tokens_share <= 0) return;
-  ++credential.answers;
-  if (reason == Reason::bad_device_token) ++credential.bad_tokens;
+  credential.answers += count;
+  credential.bad_tokens += bad_tokens;
   if (credential.answers < config.bad_tokens_least) return;
   const double share = static_cast<double>(credential.bad_tokens) / static_cast<double>(credential.answers);
   const unsigned answers = std::exchange(credential.answers, 0);

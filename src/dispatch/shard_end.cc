@@ -81,7 +81,10 @@ void Shard::on_answer(Connection& connection, const h2::Answer& answer) {
   }
   // A final :status counts even if what came behind it was cut off or broken (invariant 1).
   if (answer.kind != h2::AnswerKind::complete) mark(Mark::status_before_reset);
-  if (apns::accepts(answer.status)) return on_accepted(slot, connection, answer.captured[0]);
+  if (apns::accepts(answer.status)) {
+    count_accepted(connection, 1);
+    return end_accepted(slot, answer.captured[0], out_->accepted.emplace_back());
+  }
   char scratch[256];
   const apns::Verdict verdict = apns::read_answer(answer.status, answer.captured[0], base::as_text(answer.body),
                                                   scratch, sizeof(scratch));
@@ -91,7 +94,7 @@ void Shard::on_answer(Connection& connection, const h2::Answer& answer) {
   }
   // An answer about the credential itself does not show that the way is good.
   if (rule.scope != apns::Scope::credential) connection_proven(connection);
-  count_answer(connection.credential, verdict.reason);
+  count_answers(connection.credential, 1, verdict.reason == Reason::bad_device_token ? 1 : 0);
   note_rejection(slot, connection, rule, verdict, answer.status);
   if (retry(slot, connection, rule, answer.status, verdict.reason)) return;
   Outcome& outcome = add_outcome(slot, verdict.end);
@@ -102,20 +105,88 @@ void Shard::on_answer(Connection& connection, const h2::Answer& answer) {
   release(slot, false);
 }
 
-void Shard::on_accepted(std::uint32_t slot, Connection& connection, std::string_view apns_id) {
-  if (connection.confirming || !connection.proven) connection_proven(connection);
-  if (connection.ramp.active() && connection.ramp.good_answer()) reaches_[connection.reach]->recovered();
-  Credential& credential = credentials_[connection.credential];
-  if (credential.config->bad_tokens_share > 0) count_answer(connection.credential, Reason::none);
-  credential.tokens_expired = 0;
-  credential.budget.accepted();
-  if (!token_holds_.empty()) {
-    const PushRecord& record = queue_.record(slot);
-    token_holds_.forget(template_facts_[record.template_index].topic, record.token());
+bool Shard::take_answers(Connection& connection) {
+  // The record first; with it at hand, what its key leads to.
+  constexpr std::size_t kAhead = 8;
+  constexpr std::size_t kKeyAhead = 4;
+  const std::span<const h2::Answer> answers = answers_;
+  const std::span<const std::uint64_t> plain = connection.h2->plain_tags();
+  std::size_t done = 0;  // of those
+  const auto end_plain = [&](std::size_t until) {
+    const std::span<const std::uint64_t> tags = plain.subspan(done, until - done);
+    done = until;
+    end_run(connection, tags.size(), [tags](std::size_t i) { return tags[i]; }, [](std::size_t) { return std::string_view{}; });
+  };
+  bool broken = false;
+  for (std::size_t i = 0; i < answers.size();) {
+    if (answers[i].plain_before != done) end_plain(answers[i].plain_before);
+    std::size_t run = 0;
+    const auto goes_on = [done](const h2::Answer& answer) {
+      return answer.kind == h2::AnswerKind::complete && apns::accepts(answer.status) && answer.plain_before == done;
+    };
+    while (i + run < answers.size() && goes_on(answers[i + run])) ++run;
+    if (run != 0) {
+      const h2::Answer* const good = &answers[i];
+      end_run(connection, run, [good](std::size_t k) { return good[k].tag; },
+              [good](std::size_t k) { return good[k].captured[0]; });
+      i += run;
+      continue;
+    }
+    if (i + kAhead < answers.size()) queue_.expect(static_cast<std::uint32_t>(answers[i + kAhead].tag));
+    if (i + kKeyAhead < answers.size()) queue_.expect_key(static_cast<std::uint32_t>(answers[i + kKeyAhead].tag));
+    broken |= answers[i].kind == h2::AnswerKind::broken;
+    on_answer(connection, answers[i++]);
   }
-  Outcome& outcome = add_outcome(slot, End::accepted);
-  outcome.status = 200;
-  if (Uuid theirs; !apns_id.empty() && base::uuid_parse(apns_id, theirs)) outcome.apns_id = theirs;
+  if (done != plain.size()) end_plain(plain.size());
+  return broken;
+}
+
+// Accepted pushes, one behind the other.
+template <class TagOf, class IdOf>
+void Shard::end_run(Connection& connection, std::size_t count, TagOf&& tag_of, IdOf&& apns_id_of) {
+  // Answers come in another order than pushes lie, and little is done for each: far ahead.
+  constexpr std::size_t kAhead = 24;
+  constexpr std::size_t kKeyAhead = 12;
+  const auto slot_of = [&](std::size_t i) { return static_cast<std::uint32_t>(tag_of(i)); };
+  for (std::size_t i = 0; i < std::min(kAhead, count); ++i) queue_.expect(slot_of(i));
+  connection.in_flight -= static_cast<std::uint32_t>(count);
+  counters_.in_flight -= count;
+  count_accepted(connection, static_cast<std::uint32_t>(count));
+  const std::size_t before = out_->accepted.size();
+  out_->accepted.resize(before + count);
+  AcceptedPush* const pushes = out_->accepted.data() + before;
+  for (std::size_t i = 0; i < std::min(kKeyAhead, count); ++i) queue_.expect_key(slot_of(i));
+  for (std::size_t i = 0; i < count; ++i) {
+    if (i + kAhead < count) queue_.expect(slot_of(i + kAhead));
+    if (i + kKeyAhead < count) queue_.expect_key(slot_of(i + kKeyAhead));
+    TOCSIN_ASSERT(queue_.state(slot_of(i)) == PushState::in_flight);
+    end_accepted(slot_of(i), apns_id_of(i), pushes[i]);
+  }
+}
+
+// What so many accepted pushes say beyond themselves.
+void Shard::count_accepted(Connection& connection, std::uint32_t count) {
+  if (connection.confirming || !connection.proven) connection_proven(connection);
+  if (connection.ramp.active() && connection.ramp.good_answers(count)) reaches_[connection.reach]->recovered();
+  Credential& credential = credentials_[connection.credential];
+  count_good_answers(connection.credential, count);
+  credential.tokens_expired = 0;
+  credential.budget.accepted(count);
+  counters_.ends[static_cast<std::size_t>(End::accepted)] += count;
+}
+
+void Shard::end_accepted(std::uint32_t slot, std::string_view apns_id, AcceptedPush& push) {
+  const PushRecord& record = queue_.record(slot);
+  const Queue::Meta& meta = queue_.meta(slot);
+  if (!token_holds_.empty()) token_holds_.forget(template_facts_[record.template_index].topic, record.token());
+  push.id = record.id;
+  push.apns_id = record.apns_id;
+  if (Uuid theirs; !apns_id.empty() && base::uuid_parse(apns_id, theirs)) push.apns_id = theirs;
+  push.submitted_unix_ns = record.submitted_wall_ns;
+  push.sent_unix_ns = now_.wall_ns - (now_.mono_ns - meta.sent_mono_ns);  // as in add_outcome()
+  push.ended_unix_ns = now_.wall_ns;
+  push.attempts = meta.attempts;
+  push.flags = meta.doubled ? std::uint8_t{kPossiblyDoubled} : std::uint8_t{0};
   release(slot, true);
 }
 

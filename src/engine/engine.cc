@@ -2,7 +2,6 @@
 #include <tocsin/engine.h>
 
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -50,7 +49,6 @@ Engine::Impl::~Impl() {
   shared.dials.close();
   for (auto& worker : workers) worker->join();
   workers.clear();
-  if (shared.outcome_fd >= 0) ::close(shared.outcome_fd);
 }
 
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -77,8 +75,7 @@ Result<std::unique_ptr<Engine>> Engine::start(EngineOptions options) {
       return Error{Code::io, "no random seed from the operating system; give EngineOptions::seed"};
     }
   }
-  shared.outcome_fd = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-  if (shared.outcome_fd < 0) {
+  if (!shared.outcomes.open()) {
     return Error{Code::io, std::string("eventfd: ") + std::strerror(errno) + "; raise the limit of open files"};
   }
   shared.start_mono_ns = io::clock_now().mono_ns - base::kSecond;
@@ -114,13 +111,7 @@ Result<TemplateHandle> Engine::add_template(const TemplateOptions& options) {
 
 std::size_t Engine::poll(std::span<Outcome> out) {
   engine::Shared& shared = impl_->shared;
-  if (out.empty()) return 0;
-  std::size_t taken = shared.outcomes.try_dequeue_bulk(out.data(), out.size());
-  if (taken == 0) {
-    // Looks empty: let the next arrival signal again, then look once more, so that what arrived between is not missed.
-    shared.outcomes_signalled.exchange(false, std::memory_order_acq_rel);
-    taken = shared.outcomes.try_dequeue_bulk(out.data(), out.size());
-  }
+  const std::size_t taken = shared.outcomes.take(out);
   shared.inside.give(taken);
   shared.read.fetch_add(taken, std::memory_order_relaxed);
   return taken;
@@ -131,18 +122,15 @@ std::size_t Engine::wait(std::span<Outcome> out, int timeout_ms) {
   for (bool slept = false;; slept = true) {
     if (const std::size_t taken = poll(out); taken != 0 || out.empty()) {
       // Our read took the signal, and there may be more than we do: another thread that waits must not sleep on.
-      if (slept && taken == out.size()) {
-        const std::uint64_t one = 1;
-        [[maybe_unused]] const ssize_t written = ::write(impl_->shared.outcome_fd, &one, sizeof(one));
-      }
+      if (slept && taken == out.size()) impl_->shared.outcomes.wake();
       return taken;
     }
     const std::int64_t left_ns = deadline - io::clock_now().mono_ns;
     if (left_ns <= 0) return 0;
-    pollfd entry{impl_->shared.outcome_fd, POLLIN, 0};
+    pollfd entry{impl_->shared.outcomes.fd(), POLLIN, 0};
     ::poll(&entry, 1, static_cast<int>((left_ns + base::kMillisecond - 1) / base::kMillisecond));
     std::uint64_t count = 0;
-    [[maybe_unused]] const ssize_t got = ::read(impl_->shared.outcome_fd, &count, sizeof(count));
+    [[maybe_unused]] const ssize_t got = ::read(impl_->shared.outcomes.fd(), &count, sizeof(count));
   }
 }
 
@@ -158,7 +146,7 @@ std::size_t Engine::dispatch(const std::function<void(std::span<const Outcome>)>
   return total;
 }
 
-int Engine::outcome_event_fd() const { return impl_->shared.outcome_fd; }
+int Engine::outcome_event_fd() const { return impl_->shared.outcomes.fd(); }
 
 bool Engine::drain(int timeout_ms) {
   impl_->shared.closed_to_pushes.store(true, std::memory_order_seq_cst);

@@ -15,7 +15,6 @@
 #include <string>
 #include <vector>
 
-#include <concurrentqueue/concurrentqueue.h>
 #include <tocsin/options.h>
 #include <tocsin/push.h>
 
@@ -25,6 +24,7 @@
 #include "engine/block_pool.h"
 #include "engine/credits.h"
 #include "engine/dial_budget.h"
+#include "engine/outcomes.h"
 #include "engine/places.h"
 #include "engine/provider_tokens.h"
 #include "engine/rate.h"
@@ -95,9 +95,6 @@ struct News {
 };
 
 struct Shared {
-  // The queue writes to the memory that it is given at the start; what many outcomes unread need beyond this, it makes then.
-  static constexpr std::size_t kOutcomesMade = 131'072;
-
   explicit Shared(const EngineOptions& o)
       : options(o),
         inside(o.pushes_max),
@@ -106,7 +103,7 @@ struct Shared {
         templates(o.templates_max),
         credentials(o.credentials_max),
         groups(o.groups_max),
-        outcomes(std::min(o.pushes_max, kOutcomesMade)) {}
+        outcomes(o.pushes_max) {}
 
   const EngineOptions options;
   tls::CryptoChoice crypto;
@@ -130,9 +127,7 @@ struct Shared {
   const std::unique_ptr<ProviderTokenStore> provider_tokens = std::make_unique<ProviderTokenStore>();
   std::unique_ptr<io::Resolver> resolver = std::make_unique<io::Resolver>();
 
-  moodycamel::ConcurrentQueue<Outcome> outcomes;
-  std::atomic<bool> outcomes_signalled{false};  // the eventfd has been written and not yet been answered by an empty poll
-  int outcome_fd = -1;
+  Outcomes outcomes;
   std::atomic<std::uint64_t> submitted{0};      // taken by submit
   std::atomic<std::uint64_t> ended{0};          // outcomes queued
   std::atomic<std::uint64_t> read{0};           // outcomes polled

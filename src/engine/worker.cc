@@ -3,8 +3,6 @@
 
 #include <pthread.h>
 #include <sched.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -105,7 +103,7 @@ void Worker::run(std::promise<Result<void>>& started) {
   slots_.resize(options.connections_max);
   pushes_.resize(kInboxBatch);
   inbox_token_ = std::make_unique<moodycamel::ConsumerToken>(inbox_);
-  outcome_token_ = std::make_unique<moodycamel::ProducerToken>(shared_.outcomes);
+  outcomes_ = std::make_unique<Outcomes::Source>(shared_.outcomes);
   started.set_value(Result<void>{});
   loop();
   while (!may_end_.load(std::memory_order_acquire)) std::this_thread::yield();
@@ -437,22 +435,17 @@ void Worker::deliver() {
       mine[status.credential] = std::move(status);
     }
   }
-  if (!output_.outcomes.empty()) {
+  if (const std::size_t count = output_.ended(); count != 0) {
     std::uint64_t bytes = 0;
     for (const dispatch::Released& released : output_.released) {
       shared_.blocks.release(released.block, released.block_class);
       bytes += released.bytes;
     }
     byte_credits_.give(bytes);
-    const std::size_t count = output_.outcomes.size();
     credits_.give(count);
-    // Places were reserved at submit; only memory could fail, and then this process is past help.
-    TOCSIN_ASSERT(shared_.outcomes.enqueue_bulk(*outcome_token_, output_.outcomes.data(), count));
+    shared_.outcomes.put(*outcomes_, output_.accepted, output_.outcomes);
     shared_.ended.fetch_add(count, std::memory_order_release);
-    if (!shared_.outcomes_signalled.exchange(true, std::memory_order_acq_rel)) {
-      const std::uint64_t one = 1;
-      [[maybe_unused]] const ssize_t written = ::write(shared_.outcome_fd, &one, sizeof(one));
-    }
+    shared_.outcomes.signal();
   }
   for (const dispatch::LogEvent& record : output_.logs) shared_.log(record.level, record.event, record.text);
 }

@@ -181,7 +181,7 @@ class Worker {
   std::size_t push_count_ = 0;
   std::vector<Slot> slots_;
   std::unique_ptr<moodycamel::ConsumerToken> inbox_token_;
-  std::unique_ptr<moodycamel::ProducerToken> outcome_token_;
+  std::unique_ptr<Outcomes::Source> outcomes_;
   std::uint32_t templates_known_ = 0;
   std::uint32_t groups_known_ = 0;
   StageClock stages_{false};

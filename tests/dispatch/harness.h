@@ -194,6 +194,7 @@ class World {
 
   Net net;
   h2::ServerOptions server;
+  bool bare_answers = false;         // accepted: of every second push, :status alone
   std::function<Dial(std::uint32_t credential)> on_dial;
   std::function<void(const Want&)> on_want;          // where a rate is set
   std::function<Verdict(Link&, const Seen&)> judge;  // default: accept

@@ -46,7 +46,7 @@ Menu draw_menu(base::Prng& chance) {
 
 class Soak {
  public:
-  explicit Soak(std::uint64_t seed) : world_(options(seed), seed), menu_(draw_menu(world_.chance())) {}
+  explicit Soak(std::uint64_t seed) : world_(options(seed), seed), menu_(draw_menu(world_.chance())) { world_.bare_answers = seed % 2 == 0; }
 
   Tally run() {
     draw_world();

@@ -273,7 +273,7 @@ TEST(Budget, GrowsWithFirstAttemptsAndAcceptedPushes) {
   // A retry that is accepted allows two: what piled up in an outage goes out faster and faster.
   unsigned in_flight = 1;
   for (unsigned round_trip = 0; round_trip < 9; ++round_trip) {
-    for (unsigned i = 0; i < in_flight; ++i) budget.accepted();
+    budget.accepted(in_flight);
     const unsigned spent = spend_all(budget, 0);
     EXPECT_GE(spent, 2 * in_flight);
     EXPECT_LE(spent, 2 * in_flight + 1);
@@ -292,8 +292,9 @@ TEST(Budget, NeverGivesMoreThanWasPutIn) {
     for (unsigned step = 0; step < 5000; ++step) {
       const std::uint64_t what = chance.below(100);
       if (what < 10) {
-        budget.accepted();
-        put_in += 2;
+        const auto count = static_cast<std::uint32_t>(chance.below(3));
+        budget.accepted(count);
+        put_in += 2 * count;
       } else if (what < 30) {
         budget.first_attempts(1);
         put_in += 0.1;
@@ -311,17 +312,28 @@ TEST(Budget, NeverGivesMoreThanWasPutIn) {
 }
 
 TEST(RampTest, DoublesWithEachRoundTripUntilItNoLongerLimits) {
-  Ramp ramp;
-  EXPECT_FALSE(ramp.active());
-  ramp.good_answer();
-  EXPECT_FALSE(ramp.active());
-  for (unsigned round = 0; round < 2; ++round) {
-    ramp.start();
-    for (std::uint32_t limit = 32; limit < 4096; limit *= 2) {
-      ASSERT_TRUE(ramp.active());
-      ASSERT_EQ(ramp.limit(), limit);
-      for (std::uint32_t i = 0; i < limit; ++i) ramp.good_answer();
+  for (const std::uint32_t run : {1u, 7u, 32u, 5000u}) {
+    Ramp ramp;
+    EXPECT_FALSE(ramp.active());
+    EXPECT_FALSE(ramp.good_answers(run));
+    EXPECT_FALSE(ramp.active());
+    for (unsigned round = 0; round < 2; ++round) {
+      ramp.start();
+      unsigned ends = 0;
+      for (std::uint32_t limit = 32; limit < 4096; limit *= 2) {
+        ASSERT_TRUE(ramp.active());
+        ASSERT_EQ(ramp.limit(), limit);
+        for (std::uint32_t i = 0; i < limit;) {
+          const std::uint32_t some = std::min(run, limit - i);
+          ends += ramp.good_answers(some) ? 1 : 0;
+          i += some;
+        }
+      }
+      EXPECT_EQ(ends, 1u);
+      EXPECT_FALSE(ramp.active());
     }
+    ramp.start();
+    EXPECT_TRUE(ramp.good_answers(10'000)) << "more than it takes";
     EXPECT_FALSE(ramp.active());
   }
 }

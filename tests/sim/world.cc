@@ -211,6 +211,7 @@ void World::start() {
   gateway_config_->seed = draw_.seed;
   gateway_config_->delay_ns = kMs;
   gateway_config_->jitter_ns = draw_.latency_ns;
+  if (draw_.bare_answers) gateway_config_->bare_share = 0.8;
   gateway_config_->observer = [this](const mock::Peer& peer, const h2::ServerRequest& request, const mock::Reply& reply) {
     see_request(peer, request, reply);
   };
@@ -437,13 +438,13 @@ void World::step(Host& host) {
   const dispatch::Output& out = host.out;
   if (std::string slept = host.shard->overslept(out.deadline_mono_ns); !slept.empty()) verdicts_.say(23, std::move(slept));
   no_spin_.stepped(host.number, now_, !events.empty() || !pushes.empty(),
-                   !out.actions.empty() || !out.outcomes.empty() || !out.wants.empty() || !out.statuses.empty());
+                   !out.actions.empty() || out.ended() != 0 || !out.wants.empty() || !out.statuses.empty());
   for (const dispatch::Action& action : out.actions) {
     mix(static_cast<std::uint64_t>(action.kind) << 56 ^ action.handle ^ hash_bytes(action.bytes));
     perform(host, action);
   }
   for (const dispatch::LogEvent& log : out.logs) note("shard " + std::to_string(host.number) + ": " + log.event + ": " + log.text);
-  for (const Outcome& outcome : out.outcomes) take_outcome(host, outcome);
+  out.for_each_outcome([this, &host](const Outcome& outcome) { take_outcome(host, outcome); });
   for (const dispatch::Released& released : out.released) {
     if (blocks_.erase(released.block) != 1) verdicts_.say(9, "a block was released twice");
   }

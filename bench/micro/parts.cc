@@ -27,7 +27,8 @@ struct Timer {
 struct Links {
   std::vector<Timer>* timers;
   dispatch::WheelLink& link(std::uint32_t slot) const { return (*timers)[slot].link; }
-  dispatch::Tick& due(std::uint32_t slot) const { return (*timers)[slot].due; }
+  dispatch::Tick due(std::uint32_t slot) const { return (*timers)[slot].due; }
+  void set_due(std::uint32_t slot, dispatch::Tick due) const { (*timers)[slot].due = due; }
 };
 
 constexpr std::uint32_t kTimers = 65'536;

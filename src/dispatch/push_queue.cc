@@ -20,15 +20,12 @@ static_assert(static_cast<int>(PriorityClass::normal) == 0 && static_cast<int>(P
 
 }  // namespace
 
-std::size_t Queue::FlowHash::operator()(const FlowKey& key) const { return base::mix64(key.high ^ base::mix64(key.low)); }
-
 Queue::Queue(std::uint32_t pushes_max, std::uint64_t seed)
     : seed_(seed),
-      records_(pushes_max),
-      places_(pushes_max),
+      pushes_(pushes_max),
       metas_(pushes_max),
       free_(pushes_max),
-      wheel_(Links{places_.data()}) {}
+      wheel_(Links{pushes_.data(), metas_.data()}) {}
 
 inline std::uint32_t Queue::acquire() {
   const std::uint32_t slot = free_.take();
@@ -37,251 +34,120 @@ inline std::uint32_t Queue::acquire() {
   return slot;
 }
 
-std::uint32_t Queue::find_flow(const FlowKey& key, const PushRecord& record) {
-  const auto next = free_flows_.empty() ? static_cast<std::uint32_t>(flows_.size()) : free_flows_.back();
-  const auto [found, fresh] = flow_index_.try_emplace(key, next);
-  if (fresh) {
-    if (free_flows_.empty()) {
-      flows_.emplace_back();
-    } else {
-      free_flows_.pop_back();
-    }
-    Flow& flow = flows_[next] = Flow{};
-    flow.credential = record.credential;
-    flow.topic = static_cast<std::uint32_t>(key.high);
-    flow.group = record.group;
-    flow.priority_class = static_cast<std::uint8_t>(record.priority_class);
-    lanes_[record.credential].flows.push_back(found->second);
-    if (record.group != 0) groups_[record.group - 1].flows.push_back(found->second);
-  }
-  last_key_ = key;
-  last_flow_ = found->second;
-  return last_flow_;
-}
-
-void Queue::forget_credential(std::uint32_t credential) {
-  Lane& lane = lanes_[credential];
-  TOCSIN_ASSERT(lane.waiting == 0);
-  for (const std::uint32_t index : lane.flows) {
-    const Flow& flow = flows_[index];
-    TOCSIN_ASSERT(flow.count == 0 && !flow.in_ring);
-    flow_index_.erase({std::uint64_t{credential} << 32 | flow.topic, std::uint64_t{flow.group} << 8 | flow.priority_class});
-    if (flow.group != 0) std::erase(groups_[flow.group - 1].flows, index);
-    free_flows_.push_back(index);
-  }
-  lane = Lane{};
-  last_flow_ = kNone;
-}
-
-void Queue::enter_ring(std::uint32_t index) {
-  Flow& flow = flows_[index];
-  if (flow.in_ring) return;
-  flow.in_ring = true;
-  Lane& lane = lanes_[flow.credential];
-  lane.ready += flow.count;
-  std::uint32_t& head = lane.rings[flow.priority_class];
-  if (head == kNone) {
-    if (!lane.woken && !has_ready(flow.credential)) {
-      lane.woken = true;
-      woken_.push_back(flow.credential);
-    }
-    head = flow.ring_next = flow.ring_prev = index;
-    lane.passes[flow.priority_class] = std::max(lane.passes[flow.priority_class], lane.now);
-    return;
-  }
-  // Behind all others: just before the one whose turn it is.
-  Flow& first = flows_[head];
-  flow.ring_next = head;
-  flow.ring_prev = first.ring_prev;
-  flows_[first.ring_prev].ring_next = index;
-  first.ring_prev = index;
-}
-
-void Queue::leave_ring(std::uint32_t index) {
-  Flow& flow = flows_[index];
-  if (!flow.in_ring) return;
-  flow.in_ring = false;
-  lanes_[flow.credential].ready -= flow.count;
-  std::uint32_t& head = lanes_[flow.credential].rings[flow.priority_class];
-  if (flow.ring_next == index) {
-    head = kNone;
-    return;
-  }
-  flows_[flow.ring_prev].ring_next = flow.ring_next;
-  flows_[flow.ring_next].ring_prev = flow.ring_prev;
-  if (head == index) head = flow.ring_next;
-}
-
-void Queue::refresh_group(Group& group) {
-  const bool may = group.may_send();
-  for (const std::uint32_t index : group.flows) {
-    if (may && flows_[index].count != 0) {
-      enter_ring(index);
-    } else {
-      leave_ring(index);
-    }
-  }
-  if (group.paced && group.allowance == 0 && !group.listed && group.queued != 0) {
-    group.listed = true;
-    starved_.push_back(static_cast<std::uint32_t>(&group - groups_.data()));
-  }
-}
-
-void Queue::link_before(std::uint32_t slot, std::uint32_t before) {
-  Place& place = places_[slot];
-  Flow& flow = flows_[place.flow];
-  place.next = before;
-  place.prev = before == kNone ? flow.tail : places_[before].prev;
-  (place.prev == kNone ? flow.head : places_[place.prev].next) = slot;
-  (before == kNone ? flow.tail : places_[before].prev) = slot;
-  joined(slot, place.flow);
-}
-
-// A fresh place, at the end of its line.
-inline void Queue::link_last(std::uint32_t slot) {
-  Place& place = places_[slot];
-  Flow& flow = flows_[place.flow];
-  place.prev = flow.tail;
-  (flow.tail == kNone ? flow.head : places_[flow.tail].next) = slot;
-  flow.tail = slot;
-  joined(slot, place.flow);
-}
-
-inline void Queue::joined(std::uint32_t slot, std::uint32_t index) {
-  Flow& flow = flows_[index];
-  Lane& lane = lanes_[flow.credential];
-  records_[slot].state = PushState::queued;
-  ++flow.count;
-  ++waiting_;
-  ++lane.waiting;
-  lane.ready += flow.in_ring ? 1 : 0;
-  if (flow.group != 0) {
-    Group& group = groups_[flow.group - 1];
-    ++group.queued;
-    if (!group.may_send()) {
-      if (group.paced && group.allowance == 0 && !group.listed) {
-        group.listed = true;
-        starved_.push_back(flow.group - 1);
-      }
-      return;
-    }
-  }
-  if (!flow.in_ring) enter_ring(index);
-}
-
-void Queue::unlink(std::uint32_t slot) {
-  const Place& place = places_[slot];
-  Flow& flow = flows_[place.flow];
-  (place.prev == kNone ? flow.head : places_[place.prev].next) = place.next;
-  (place.next == kNone ? flow.tail : places_[place.next].prev) = place.prev;
-  --flow.count;
-  if (flow.in_ring) --lanes_[flow.credential].ready;
-  --waiting_;
-  --lanes_[flow.credential].waiting;
-  if (flow.group != 0) --groups_[flow.group - 1].queued;
-  if (flow.count == 0) leave_ring(place.flow);
-}
-
-// A popped push did not use what its group's rate allowed.
-void Queue::give_back(const PushRecord& record) {
-  if (record.group == 0) return;
-  Group& group = groups_[record.group - 1];
-  if (group.paced && group.allowance++ == 0) refresh_group(group);
-}
-
-void Queue::add_delayed(std::uint32_t slot, Tick not_before) {
-  Place& place = places_[slot];
-  PushRecord& record = records_[slot];
-  Lane& lane = lanes_[record.credential];
-  record.state = PushState::delayed;
-  place.prev = kNone;
-  place.next = lane.delayed_head;
-  if (lane.delayed_head != kNone) places_[lane.delayed_head].prev = slot;
-  lane.delayed_head = slot;
-  ++lane.waiting;
-  ++waiting_;
-  ++delayed_;
-  const Tick until = std::clamp<Tick>(not_before, 1, kTickMax - 1);
-  wheel_.link(slot, record.deadline != kTickNone ? std::min(until, record.deadline) : until);
-}
-
-void Queue::remove_delayed(std::uint32_t slot) {
-  const Place& place = places_[slot];
-  Lane& lane = lanes_[records_[slot].credential];
-  (place.prev == kNone ? lane.delayed_head : places_[place.prev].next) = place.next;
-  if (place.next != kNone) places_[place.next].prev = place.prev;
-  --lane.waiting;
-  --waiting_;
-  --delayed_;
+Queue::Meta& Queue::make_meta(std::uint32_t slot) {
+  metas_[slot] = known(slot);
+  pushes_[slot].tried = true;
+  pushes_[slot].flags &= static_cast<std::uint8_t>(~QueuedPush::kSentOnce);
+  return metas_[slot];
 }
 
 void Queue::watch_deadline(std::uint32_t slot) {
-  if (records_[slot].deadline != kTickNone) wheel_.link(slot, records_[slot].deadline);
+  if (pushes_[slot].deadline != kTickNone) wheel_.link(slot, pushes_[slot].deadline);
 }
 
-inline void Queue::enter_chain(std::uint32_t slot, std::uint64_t print) {
-  const PushRecord& mine = records_[slot];
-  const std::uint32_t topic = flows_[places_[slot].flow].topic;
-  const std::uint64_t hash = hash_of(mine, topic, mine.by_collapse, print != 0 ? print : print_of(mine, topic));
-  const std::uint32_t newest = index_.find(hash, [&](std::uint32_t other) {
-    const PushRecord& record = records_[other];
-    if (record.by_collapse != mine.by_collapse || flows_[places_[other].flow].topic != topic) return false;
-    if (record.credential != mine.credential) return false;
+inline std::uint32_t Queue::find_same(const QueuedPush& mine, std::uint64_t hash) const {
+  return index_.find(hash, [&](std::uint32_t other) {
+    const QueuedPush& push = pushes_[other];
+    if (push.by_collapse != mine.by_collapse) return false;
+    if (push.flow != mine.flow) {
+      const Flow& a = flows_[push.flow];
+      const Flow& b = flows_[mine.flow];
+      if (a.topic != b.topic || a.credential != b.credential) return false;
+    }
     const auto same = [](base::ByteView a, base::ByteView b) {
       return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin());
     };
-    return same(record.token(), mine.token()) && (!mine.by_collapse || same(record.collapse_id(), mine.collapse_id()));
+    return same(push.token(), mine.token()) && (!mine.by_collapse || same(push.collapse_id(), mine.collapse_id()));
   });
-  if (newest == kNone) {
-    index_.add(hash, slot);
-    return;
-  }
-  index_.replace(hash, newest, slot);
-  places_[slot].older = newest;
-  places_[newest].newer = slot;
 }
 
 bool Queue::stands_for(std::uint32_t newer, std::uint32_t older) const {
-  const PushRecord& mine = records_[newer];
-  const PushRecord& other = records_[older];
-  const auto paused = [this](const PushRecord& record) { return record.group != 0 && groups_[record.group - 1].paused; };
-  const auto rank = [](const PushRecord& record) { return kRanks[static_cast<std::size_t>(record.priority_class)]; };
-  const auto lasts = [](const PushRecord& record) { return record.deadline == kTickNone ? kTickMax : record.deadline; };
-  return rank(mine) <= rank(other) && lasts(mine) >= lasts(other) && (!paused(mine) || paused(other));
+  const Flow& mine = flows_[pushes_[newer].flow];
+  const Flow& other = flows_[pushes_[older].flow];
+  const auto paused = [this](const Flow& flow) { return flow.group != 0 && groups_[flow.group - 1].paused; };
+  const auto lasts = [this](std::uint32_t slot) { return pushes_[slot].deadline == kTickNone ? kTickMax : pushes_[slot].deadline; };
+  return kRanks[mine.priority_class] <= kRanks[other.priority_class] && lasts(newer) >= lasts(older) && (!paused(mine) || paused(other));
 }
 
 void Queue::supersede_older(std::uint32_t slot, std::vector<Superseded>& superseded) {
-  for (std::uint32_t older = places_[slot].older; older != kNone; older = places_[older].older) {
+  for (std::uint32_t older = pushes_[slot].older; older != kNone; older = pushes_[older].older) {
     if (!waits(older) || !stands_for(slot, older)) continue;
     hold(older);
-    superseded.push_back({older, records_[slot].id, false});
+    superseded.push_back({older, pushes_[slot].id, false});
   }
 }
 
-std::uint32_t Queue::insert(const PushRecord& record, std::uint32_t topic, bool coalesce, bool by_collapse_id,
-                            std::vector<Superseded>& superseded, std::uint64_t print) {
-  const std::uint32_t slot = acquire();
-  PushRecord& mine = records_[slot] = record;
-  mine.keyed = coalesce;
-  mine.by_collapse = coalesce && by_collapse_id;
-  mine.tried = false;
-  Place& at = places_[slot] = Place{};
-  at.flow = flow_of(record, topic);
-  if (coalesce) enter_chain(slot, print);
-  if (at.older == kNone) {
-    link_last(slot);
-  } else {
-    std::uint32_t place = kNone;
-    // The place in line of one that stands in the same line; of several, of the oldest.
-    for (std::uint32_t older = at.older; older != kNone; older = places_[older].older) {
-      const bool in_line = state(older) == PushState::queued && places_[older].flow == at.flow;
-      if (in_line && stands_for(slot, older)) place = older;
+std::uint32_t Queue::insert(const PushRecord& push, const Keys& keys, const DeadTokens* dead, std::vector<Superseded>& superseded) {
+  insert({&push, 1}, keys, dead, superseded);
+  return last_slot_;
+}
+
+// A key's place in the index and a token's in the filter lie in cold memory: each is asked for so many pushes ahead.
+void Queue::insert(std::span<const PushRecord> alike, const Keys& keys, const DeadTokens* dead, std::vector<Superseded>& superseded) {
+  constexpr std::size_t kAhead = 16;
+  struct Ahead {
+    std::uint64_t print = 0;
+    std::uint64_t hash = 0;
+  };
+  Ahead ring[kAhead];
+  const bool by_collapse = keys.coalesce && keys.by_collapse_id;
+  const auto look = [&](const PushRecord& push) {
+    if (!keys.coalesce && dead == nullptr) return Ahead{};
+    const std::uint64_t print = print_of(push.token(), keys.topic);
+    if (dead != nullptr) dead->expect(print);
+    if (!keys.coalesce) return Ahead{print, 0};
+    const std::uint64_t hash = hash_of(push, keys.topic, by_collapse, print);
+    index_.expect(hash);
+    return Ahead{print, hash};
+  };
+  const std::uint32_t index = flow_of(alike.front(), keys.topic);
+  const std::size_t begun = std::min(kAhead, alike.size());
+  for (std::size_t i = 0; i < begun; ++i) ring[i] = look(alike[i]);
+  std::uint32_t linked = 0;  // at the end of the line, and not yet counted
+  std::uint32_t slot = kNone;
+  for (std::size_t i = 0; i < alike.size(); ++i) {
+    const Ahead at = ring[i % kAhead];
+    if (i + kAhead < alike.size()) ring[i % kAhead] = look(alike[i + kAhead]);
+    slot = acquire();
+    QueuedPush& push = pushes_[slot];
+    push.take(alike[i], keys.coalesce, by_collapse, dead != nullptr && dead->may_be(at.print) ? QueuedPush::kSuspect : std::uint8_t{0});
+    push.older = push.newer = kNone;
+    push.flow = index;
+    // One that has passed is as good as the next tick, whatever it was.
+    if (push.deadline != kTickNone && push.deadline <= wheel_.now()) push.deadline = wheel_.now() + 1;
+    if (keys.coalesce) {
+      if (const std::uint32_t newest = find_same(push, at.hash); newest != kNone) {
+        joined(index, std::exchange(linked, 0));
+        insert_newer(slot, newest, at.hash, superseded);
+        continue;
+      }
+      index_.add(at.hash, slot);
     }
-    link_before(slot, place);
-    supersede_older(slot, superseded);
+    Flow& flow = flows_[index];
+    push.line.next = kNone;
+    push.line.prev = flow.tail;
+    (flow.tail == kNone ? flow.head : pushes_[flow.tail].line.next) = slot;
+    flow.tail = slot;
+    ++linked;
+    watch_deadline(slot);
   }
+  joined(index, linked);
+  last_slot_ = slot;
+}
+
+void Queue::insert_newer(std::uint32_t slot, std::uint32_t newest, std::uint64_t hash, std::vector<Superseded>& superseded) {
+  index_.replace(hash, newest, slot);
+  pushes_[slot].older = newest;
+  pushes_[newest].newer = slot;
+  std::uint32_t place = kNone;
+  // The place in line of one that stands in the same line; of several, of the oldest.
+  for (std::uint32_t older = newest; older != kNone; older = pushes_[older].older) {
+    const bool in_line = state(older) == PushState::queued && pushes_[older].flow == pushes_[slot].flow;
+    if (in_line && stands_for(slot, older)) place = older;
+  }
+  link_before(slot, place);
+  supersede_older(slot, superseded);
   watch_deadline(slot);
-  return slot;
 }
 
 bool Queue::has_ready(std::uint32_t credential) const {
@@ -307,15 +173,12 @@ std::uint32_t Queue::pop(std::uint32_t credential) {
   lane.passes[chosen] += kStrides[chosen];
   Flow& flow = flows_[lane.rings[chosen]];
   const std::uint32_t slot = flow.head;
-  if (const std::uint32_t next = places_[slot].next; next != kNone) {
-    // Records of a long queue are cold, and the next one's place is known already.
-    base::prefetch(&records_[next]);
-    base::prefetch(reinterpret_cast<const std::byte*>(&records_[next]) + sizeof(PushRecord) - 1);
-  }
+  // Those of a long queue are cold, and the next one's place is known already.
+  if (const std::uint32_t next = pushes_[slot].line.next; next != kNone) expect(next);
   lane.rings[chosen] = flow.ring_next;
   unlink(slot);
   wheel_.unlink(slot);
-  records_[slot].state = PushState::in_flight;
+  pushes_[slot].state = PushState::in_flight;
   if (flow.group != 0) {
     Group& group = groups_[flow.group - 1];
     if (group.paced && --group.allowance == 0) refresh_group(group);
@@ -353,19 +216,15 @@ void Queue::pop_run(Lane& lane, std::uint32_t index, std::uint32_t count, std::v
   lane.now = pass - stride;
   std::uint32_t slot = flow.head;
   for (std::uint32_t i = 0; i < count; ++i) {
-    const std::uint32_t next = places_[slot].next;
-    if (next != kNone) {
-      base::prefetch(&places_[next]);
-      base::prefetch(&records_[next]);
-      base::prefetch(reinterpret_cast<const std::byte*>(&records_[next]) + sizeof(PushRecord) - 1);
-    }
+    const std::uint32_t next = pushes_[slot].line.next;
+    if (next != kNone) expect(next);
     wheel_.unlink(slot);
-    records_[slot].state = PushState::in_flight;
+    pushes_[slot].state = PushState::in_flight;
     out.push_back(slot);
     slot = next;
   }
   flow.head = slot;
-  (slot == kNone ? flow.tail : places_[slot].prev) = kNone;
+  (slot == kNone ? flow.tail : pushes_[slot].line.prev) = kNone;
   flow.count -= count;
   lane.ready -= count;
   lane.waiting -= count;
@@ -374,43 +233,45 @@ void Queue::pop_run(Lane& lane, std::uint32_t index, std::uint32_t count, std::v
 }
 
 void Queue::unpop(std::uint32_t slot) {
-  const PushRecord& record = records_[slot];
-  TOCSIN_ASSERT(record.state == PushState::in_flight);
-  Lane& lane = lanes_[record.credential];
-  const auto priority_class = static_cast<std::size_t>(record.priority_class);
+  TOCSIN_ASSERT(state(slot) == PushState::in_flight);
+  const std::uint32_t index = pushes_[slot].flow;
+  Lane& lane = lanes_[flows_[index].credential];
+  const auto priority_class = static_cast<std::size_t>(flows_[index].priority_class);
   const std::uint64_t pass = lane.passes[priority_class] - kStrides[priority_class];
   const bool woken = std::exchange(lane.woken, true);  // that it is ready again is no news to who popped it
-  give_back(record);
+  give_back(flows_[index].group);
+  make_room(slot);
   link_front(slot);
   lane.woken = woken;
   // Its class's and its flow's turn again.
   lane.passes[priority_class] = pass;
   lane.now = std::min(lane.now, pass);
-  if (flows_[places_[slot].flow].in_ring) lane.rings[priority_class] = places_[slot].flow;
+  if (flows_[index].in_ring) lane.rings[priority_class] = index;
   watch_deadline(slot);
 }
 
 bool Queue::requeue(std::uint32_t slot, Tick not_before, std::vector<Superseded>& superseded, std::uint64_t& by,
                     bool& accepted) {
-  PushRecord& record = records_[slot];
-  TOCSIN_ASSERT(record.state == PushState::in_flight);
-  if (record.tried && metas_[slot].outdone) {
+  QueuedPush& push = pushes_[slot];
+  TOCSIN_ASSERT(push.state == PushState::in_flight);
+  if (push.tried && metas_[slot].outdone) {
     by = metas_[slot].superseded_by;
     accepted = true;
-    record.state = PushState::held;
+    push.state = PushState::held;
     return false;
   }
-  for (std::uint32_t newer = places_[slot].newer; newer != kNone; newer = places_[newer].newer) {
+  for (std::uint32_t newer = push.newer; newer != kNone; newer = pushes_[newer].newer) {
     if (!waits(newer) || !stands_for(newer, slot)) continue;
-    by = records_[newer].id;
+    by = pushes_[newer].id;
     accepted = false;
-    record.state = PushState::held;
+    push.state = PushState::held;
     return false;
   }
   supersede_older(slot, superseded);
   if (not_before != kTickNone) {
     add_delayed(slot, not_before);
   } else {
+    make_room(slot);
     link_front(slot);
     watch_deadline(slot);
   }
@@ -419,7 +280,7 @@ bool Queue::requeue(std::uint32_t slot, Tick not_before, std::vector<Superseded>
 
 void Queue::delay(std::uint32_t slot, Tick not_before) {
   TOCSIN_ASSERT(state(slot) == PushState::in_flight);
-  give_back(records_[slot]);
+  give_back(group_of(slot));
   add_delayed(slot, not_before);
 }
 
@@ -428,25 +289,25 @@ void Queue::hold(std::uint32_t slot) {
   if (state(slot) == PushState::queued) unlink(slot);
   if (state(slot) == PushState::delayed) remove_delayed(slot);
   wheel_.unlink(slot);
-  records_[slot].state = PushState::held;
+  pushes_[slot].state = PushState::held;
 }
 
 void Queue::leave_chain(std::uint32_t slot) {
-  const Place& place = places_[slot];
-  if (place.newer != kNone) {
-    places_[place.newer].older = place.older;
-  } else if (place.older != kNone) {
-    index_.replace(hash_of(slot), slot, place.older);
+  const QueuedPush& push = pushes_[slot];
+  if (push.newer != kNone) {
+    pushes_[push.newer].older = push.older;
+  } else if (push.older != kNone) {
+    index_.replace(hash_of(slot), slot, push.older);
   } else {
     index_.erase(hash_of(slot), slot);
   }
-  if (place.older != kNone) places_[place.older].newer = place.newer;
+  if (push.older != kNone) pushes_[push.older].newer = push.newer;
 }
 
 // It is not the only one of its key.
 void Queue::finish_in_chain(std::uint32_t slot, bool accepted, std::vector<Superseded>& superseded) {
-  const std::uint64_t id = records_[slot].id;
-  for (std::uint32_t older = accepted ? places_[slot].older : kNone; older != kNone; older = places_[older].older) {
+  const std::uint64_t id = pushes_[slot].id;
+  for (std::uint32_t older = accepted ? pushes_[slot].older : kNone; older != kNone; older = pushes_[older].older) {
     if (state(older) == PushState::in_flight) {
       Meta& other = meta(older);
       other.outdone = true;
@@ -461,7 +322,7 @@ void Queue::finish_in_chain(std::uint32_t slot, bool accepted, std::vector<Super
 
 void Queue::advance(Tick now, std::vector<std::uint32_t>& expired) {
   wheel_.advance(now, [&](std::uint32_t slot) {
-    const Tick deadline = records_[slot].deadline;
+    const Tick deadline = pushes_[slot].deadline;
     if (deadline != kTickNone && deadline <= now) {
       hold(slot);
       expired.push_back(slot);
@@ -471,89 +332,6 @@ void Queue::advance(Tick now, std::vector<std::uint32_t>& expired) {
     link_front(slot);
     watch_deadline(slot);
   });
-}
-
-void Queue::set_group_paused(std::uint32_t index, bool paused) {
-  groups_[index].paused = paused;
-  refresh_group(groups_[index]);
-}
-
-void Queue::set_group_paced(std::uint32_t index, bool paced) {
-  groups_[index].paced = paced;
-  groups_[index].allowance = 0;
-  refresh_group(groups_[index]);
-}
-
-void Queue::void_group(std::uint32_t index) {
-  groups_[index].allowance = 0;
-  refresh_group(groups_[index]);
-}
-
-void Queue::grant_group(std::uint32_t index, std::uint32_t count) {
-  Group& group = groups_[index];
-  group.allowance += count;
-  // Whose flow enters its ring first is looked at first, and may take all of a small grant: each time another.
-  if (group.flows.size() > 1) std::rotate(group.flows.begin(), group.flows.begin() + 1, group.flows.end());
-  refresh_group(group);
-}
-
-void Queue::wanting_groups(std::vector<std::pair<std::uint32_t, std::uint32_t>>& out) {
-  for (std::size_t i = 0; i < starved_.size();) {
-    Group& group = groups_[starved_[i]];
-    if (group.paced && group.allowance == 0 && group.queued != 0) {
-      if (!group.paused) out.emplace_back(starved_[i], group.queued);
-      ++i;
-      continue;
-    }
-    group.listed = false;
-    starved_[i] = starved_.back();
-    starved_.pop_back();
-  }
-}
-
-void Queue::cancel_group(std::uint32_t index, std::vector<std::uint32_t>& out) {
-  Group& group = groups_[index];
-  group.cancelled = true;
-  for (const std::uint32_t each : group.flows) {
-    while (flows_[each].head != kNone) {
-      out.push_back(flows_[each].head);
-      hold(out.back());
-    }
-  }
-  for (Lane& lane : lanes_) {
-    for (std::uint32_t slot = lane.delayed_head; slot != kNone;) {
-      const std::uint32_t following = places_[slot].next;
-      if (records_[slot].group == index + 1) {
-        out.push_back(slot);
-        hold(slot);
-      }
-      slot = following;
-    }
-  }
-}
-
-void Queue::take_waiting(std::uint32_t credential, std::vector<std::uint32_t>& out) {
-  Lane& lane = lanes_[credential];
-  for (const std::uint32_t each : lane.flows) {
-    while (flows_[each].head != kNone) {
-      out.push_back(flows_[each].head);
-      hold(out.back());
-    }
-  }
-  while (lane.delayed_head != kNone) {
-    out.push_back(lane.delayed_head);
-    hold(out.back());
-  }
-}
-
-void Queue::cancel_ids(std::span<const std::uint64_t> ids, std::vector<std::uint32_t>& out) {
-  std::vector<std::uint64_t> sorted(ids.begin(), ids.end());
-  std::sort(sorted.begin(), sorted.end());
-  for (std::uint32_t slot = 0; slot < free_.end(); ++slot) {
-    if (!waits(slot) || !std::binary_search(sorted.begin(), sorted.end(), records_[slot].id)) continue;
-    out.push_back(slot);
-    hold(slot);
-  }
 }
 
 }  // namespace tocsin::dispatch

@@ -41,11 +41,12 @@ class Queue {
  public:
   static constexpr std::uint32_t kNone = 0xffffffff;
 
-  // What is known of a push's attempts. It is made when the shard first asks for it, so that those that only wait have none.
+  // What is known of a push's attempts beyond the first one under way. It is made when there is more to know, so that those
+  // that only wait, or are answered the first time, have none.
   struct Meta {
     std::int64_t sent_mono_ns = 0;    // last attempt
-    std::uint64_t print = 0;          // of its token, once it was popped; 0: not known
     std::uint64_t superseded_by = 0;
+    Tick due = kTickNone;             // of a delayed one: when it fires
     std::uint16_t attempts = 0;
     std::uint16_t last_status = 0;    // of an answer that asked for another try
     Reason last_reason = Reason::none;
@@ -68,45 +69,68 @@ class Queue {
   Queue(const Queue&) = delete;
   Queue& operator=(const Queue&) = delete;
 
-  PushRecord& record(std::uint32_t slot) { return records_[slot]; }
-  PushState state(std::uint32_t slot) const { return records_[slot].state; }
-  Meta& meta(std::uint32_t slot) {
-    if (!records_[slot].tried) {
-      records_[slot].tried = true;
-      metas_[slot] = Meta{};
+  const QueuedPush& record(std::uint32_t slot) const { return pushes_[slot]; }
+  PushState state(std::uint32_t slot) const { return pushes_[slot].state; }
+  std::uint32_t credential_of(std::uint32_t slot) const { return flows_[pushes_[slot].flow].credential; }
+  std::uint32_t group_of(std::uint32_t slot) const { return flows_[pushes_[slot].flow].group; }
+  std::uint32_t topic_of(std::uint32_t slot) const { return flows_[pushes_[slot].flow].topic; }
+  PriorityClass class_of(std::uint32_t slot) const { return static_cast<PriorityClass>(flows_[pushes_[slot].flow].priority_class); }
+  // To write to: made now, if it is not there yet.
+  Meta& meta(std::uint32_t slot) { return pushes_[slot].tried ? metas_[slot] : make_meta(slot); }
+  // To read, as it stands.
+  Meta known(std::uint32_t slot) const {
+    const QueuedPush& push = pushes_[slot];
+    if (push.tried) return metas_[slot];
+    Meta one;
+    if ((push.flags & QueuedPush::kSentOnce) != 0) {
+      one.attempts = 1;
+      one.sent_mono_ns = push.sent.mono_ns;
     }
-    return metas_[slot];
+    return one;
+  }
+  // A popped one has been written. True: its first attempt.
+  bool sent(std::uint32_t slot, std::int64_t mono_ns) {
+    QueuedPush& push = pushes_[slot];
+    if (!push.tried) {
+      push.flags |= QueuedPush::kSentOnce;
+      push.sent.mono_ns = mono_ns;
+      return true;
+    }
+    metas_[slot].sent_mono_ns = mono_ns;
+    return ++metas_[slot].attempts == 1;
   }
   // Asks for the memory of a push that is looked at soon: answers come in another order than pushes lie.
   void expect(std::uint32_t slot) const {
-    base::prefetch(&metas_[slot]);
-    base::prefetch(&places_[slot]);
-    base::prefetch(&records_[slot]);
-    base::prefetch(reinterpret_cast<const std::byte*>(&records_[slot]) + sizeof(PushRecord) - 1);
+    base::prefetch(&pushes_[slot]);
+    base::prefetch(&pushes_[slot].deadline);
   }
-  // The same for its key's place in the index: of one that is in the queue, or of one that comes; of that, the fingerprint of
-  // its token, for insert().
-  void expect_key(std::uint32_t slot) const {
-    if (records_[slot].keyed) index_.expect(hash_of(slot));
-  }
-  std::uint64_t expect_key(const PushRecord& record, std::uint32_t topic, bool by_collapse_id) const {
-    const std::uint64_t print = print_of(record, topic);
-    index_.expect(hash_of(record, topic, by_collapse_id, print));
-    return print;
+  // The same for its key's place in the index; the key's hash, for finish(). 0: it has none.
+  std::uint64_t expect_key(std::uint32_t slot) const {
+    if (!pushes_[slot].keyed) return 0;
+    const std::uint64_t hash = hash_of(slot);
+    index_.expect(hash);
+    return hash;
   }
   // Of a push's token and topic, under the queue's seed.
-  std::uint64_t print_of(const PushRecord& record, std::uint32_t topic) const {
-    return token_fingerprint(seed_, topic, record.token());
-  }
+  std::uint64_t print_of(base::ByteView token, std::uint32_t topic) const { return token_fingerprint(seed_, topic, token); }
+  std::uint64_t print_of(std::uint32_t slot) const { return print_of(pushes_[slot].token(), topic_of(slot)); }
 
   void add_credential() { lanes_.emplace_back(); }
   // Nothing of it waits or is in flight: its flows are given back. It may be used again.
   void forget_credential(std::uint32_t credential);
   void add_group(bool paced) { groups_.emplace_back().paced = paced; }
 
-  // Takes a push in; there is room (asserted). Equal numbers, equal topics. print: print_of(), if that is known already.
-  std::uint32_t insert(const PushRecord& record, std::uint32_t topic, bool coalesce, bool by_collapse_id,
-                       std::vector<Superseded>& superseded, std::uint64_t print = 0);
+  // What is the same for all pushes of a template. Equal numbers, equal topics.
+  struct Keys {
+    std::uint32_t topic = 0;
+    bool coalesce = false;
+    bool by_collapse_id = false;
+  };
+  // Takes pushes in that are all alike(); there is room (asserted). Those whose token may be among `dead` (null: none are) are
+  // marked as suspects.
+  void insert(std::span<const PushRecord> alike, const Keys& keys, const DeadTokens* dead, std::vector<Superseded>& superseded);
+  // One of them; its slot.
+  std::uint32_t insert(const PushRecord& push, const Keys& keys, const DeadTokens* dead, std::vector<Superseded>& superseded);
 
   // The push of this credential that goes next, now in_flight; kNone if none may.
   std::uint32_t pop(std::uint32_t credential);
@@ -127,19 +151,18 @@ class Queue {
   void delay(std::uint32_t slot, Tick not_before);
   // Takes it out of wherever it is, to be ended.
   void hold(std::uint32_t slot);
-  // It has ended. Accepted: those of its key that are older and wait are superseded.
-  void finish(std::uint32_t slot, bool accepted, std::vector<Superseded>& superseded) {
-    PushRecord& record = records_[slot];
-    TOCSIN_ASSERT(record.state == PushState::in_flight || record.state == PushState::held);
-    if (record.keyed) {
-      const Place& place = places_[slot];
-      if (place.older == kNone && place.newer == kNone) {
-        index_.erase(hash_of(slot), slot);
+  // It has ended. Accepted: those of its key that are older and wait are superseded. hash: of its key, if that is at hand.
+  void finish(std::uint32_t slot, bool accepted, std::vector<Superseded>& superseded, std::uint64_t hash = 0) {
+    QueuedPush& push = pushes_[slot];
+    TOCSIN_ASSERT(push.state == PushState::in_flight || push.state == PushState::held);
+    if (push.keyed) {
+      if ((push.older & push.newer) == kNone) {
+        index_.erase(hash != 0 ? hash : hash_of(slot), slot);
       } else {
         finish_in_chain(slot, accepted, superseded);
       }
     }
-    record.state = PushState::free;
+    push.state = PushState::free;
     free_.give(slot);
     --in_use_;
   }
@@ -174,18 +197,6 @@ class Queue {
  private:
   static constexpr std::size_t kClasses = 3;
 
-  // Where a push stands: two a cache line, and all that a push costs while it waits, beside its record and its key's place
-  // in the index.
-  struct Place {
-    std::uint32_t flow = kNone;       // its line, waiting or not
-    std::uint32_t next = kNone;       // in its flow or among the delayed
-    std::uint32_t prev = kNone;
-    std::uint32_t older = kNone;      // of the same key
-    std::uint32_t newer = kNone;
-    Tick due = kTickNone;             // in the wheel
-    WheelLink wheel;
-  };
-  static_assert(2 * sizeof(Place) == kCacheLine);
   struct Flow {
     std::uint32_t credential = 0;
     std::uint32_t topic = 0;
@@ -228,10 +239,23 @@ class Queue {
   struct FlowHash {
     std::size_t operator()(const FlowKey& key) const;
   };
-  struct Links {  // where the wheel finds its links
-    Place* places;
-    WheelLink& link(std::uint32_t slot) const { return places[slot].wheel; }
-    Tick& due(std::uint32_t slot) const { return places[slot].due; }
+  // Where the wheel finds its links. A queued push is due at its deadline, so that this need not be kept twice.
+  struct Links {
+    QueuedPush* pushes;
+    Meta* metas;
+    WheelLink& link(std::uint32_t slot) const { return pushes[slot].line.wheel; }
+    Tick due(std::uint32_t slot) const {
+      const QueuedPush& push = pushes[slot];
+      if (!push.in_wheel) return kTickNone;
+      return push.state == PushState::delayed ? metas[slot].due : push.deadline;
+    }
+    void set_due(std::uint32_t slot, Tick due) const {
+      QueuedPush& push = pushes[slot];
+      push.in_wheel = due != kTickNone;
+      if (due == kTickNone) return;
+      // A deadline that has passed already is brought to when it is seen.
+      (push.state == PushState::delayed ? metas[slot].due : push.deadline) = due;
+    }
   };
 
   std::uint32_t acquire();
@@ -241,52 +265,58 @@ class Queue {
     return last_flow_ != kNone && key == last_key_ ? last_flow_ : find_flow(key, record);
   }
   std::uint32_t find_flow(const FlowKey& key, const PushRecord& record);
+  Meta& make_meta(std::uint32_t slot);
+  // It is to wait again: what `sent` says goes where the links do not need its room.
+  void make_room(std::uint32_t slot) {
+    if ((pushes_[slot].flags & QueuedPush::kSentOnce) != 0) make_meta(slot);
+  }
   bool eligible(const Flow& flow) const { return flow.group == 0 || groups_[flow.group - 1].may_send(); }
   void enter_ring(std::uint32_t index);
   void leave_ring(std::uint32_t index);
   void refresh_group(Group& group);
   // Links a slot into its flow in front of `before`; kNone: at the end.
   void link_before(std::uint32_t slot, std::uint32_t before);
-  void link_last(std::uint32_t slot);
-  void joined(std::uint32_t slot, std::uint32_t index);
+  // Counts pushes that were linked into it.
+  void joined(std::uint32_t index, std::uint32_t count);
+  // One of a key that is there already.
+  void insert_newer(std::uint32_t slot, std::uint32_t newest, std::uint64_t hash, std::vector<Superseded>& superseded);
   // The only line of this credential that may send, if nothing of it is counted; kNone.
   std::uint32_t only_flow(const Lane& lane) const;
   void pop_run(Lane& lane, std::uint32_t index, std::uint32_t count, std::vector<std::uint32_t>& out);
-  void link_front(std::uint32_t slot) { link_before(slot, flows_[places_[slot].flow].head); }
+  void link_front(std::uint32_t slot) { link_before(slot, flows_[pushes_[slot].flow].head); }
   void unlink(std::uint32_t slot);
-  void give_back(const PushRecord& record);
+  void give_back(std::uint32_t group);
   void add_delayed(std::uint32_t slot, Tick not_before);
   void remove_delayed(std::uint32_t slot);
   void watch_deadline(std::uint32_t slot);
   bool waits(std::uint32_t slot) const {
     return state(slot) == PushState::queued || state(slot) == PushState::delayed;
   }
-  // Puts `slot` at the head of its key's chain.
-  void enter_chain(std::uint32_t slot, std::uint64_t print);
+  // The newest live push with the key of this one, which is not in the index yet; kNone.
+  std::uint32_t find_same(const QueuedPush& mine, std::uint64_t hash) const;
   // Whether `newer` may stand for `older`, which waits.
   bool stands_for(std::uint32_t newer, std::uint32_t older) const;
   void supersede_older(std::uint32_t slot, std::vector<Superseded>& superseded);
-  // The hash of its key.
-  std::uint64_t hash_of(const PushRecord& record, std::uint32_t topic, bool by_collapse, std::uint64_t print) const {
-    if (!by_collapse || record.collapse_bytes == 0) return print;
-    return print ^ token_fingerprint(~seed_, topic, record.collapse_id());
+  // The hash of a key.
+  template <class Push>
+  std::uint64_t hash_of(const Push& push, std::uint32_t topic, bool by_collapse, std::uint64_t print) const {
+    if (!by_collapse || push.collapse_bytes == 0) return print;
+    return print ^ token_fingerprint(~seed_, topic, push.collapse_id());
   }
   std::uint64_t hash_of(std::uint32_t slot) const {
-    const PushRecord& record = records_[slot];
-    const std::uint64_t known = record.tried ? metas_[slot].print : 0;
-    if (known != 0 && !record.by_collapse) return known;
-    const std::uint32_t topic = flows_[places_[slot].flow].topic;
-    return hash_of(record, topic, record.by_collapse, known != 0 ? known : print_of(record, topic));
+    const QueuedPush& push = pushes_[slot];
+    const std::uint32_t topic = topic_of(slot);
+    return hash_of(push, topic, push.by_collapse, print_of(push.token(), topic));
   }
   void finish_in_chain(std::uint32_t slot, bool accepted, std::vector<Superseded>& superseded);
   void leave_chain(std::uint32_t slot);
 
   std::uint64_t seed_;
-  SlotArray<PushRecord> records_;
-  SlotArray<Place> places_;
+  SlotArray<QueuedPush> pushes_;
   SlotArray<Meta> metas_;
   FreeSlots free_;
   std::uint32_t in_use_ = 0;
+  std::uint32_t last_slot_ = kNone;  // taken in last
   std::uint32_t waiting_ = 0;
   std::uint32_t delayed_ = 0;
   std::vector<Lane> lanes_;

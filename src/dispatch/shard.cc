@@ -24,6 +24,13 @@ Shard::Shard(const ShardOptions& options)
 Shard::~Shard() = default;
 
 void Shard::step(base::Now now, std::span<const Event> events, std::span<const PushRecord> pushes, Output& out) {
+  begin(now, out);
+  handle(now, events);
+  take(pushes);
+  finish();
+}
+
+void Shard::begin(base::Now now, Output& out) {
   out.clear();
   out_ = &out;
   now_ = now;
@@ -44,7 +51,10 @@ void Shard::step(base::Now now, std::span<const Event> events, std::span<const P
       on_received(handle, *connection, bytes.readable());
     }
   }
+}
 
+void Shard::handle(base::Now now, std::span<const Event> events) {
+  now_ = now;
   for (const Event& event : events) {
     if (event.kind <= EventKind::stop) {
       apply_control(event);
@@ -77,8 +87,10 @@ void Shard::step(base::Now now, std::span<const Event> events, std::span<const P
       default: break;
     }
   }
+}
 
-  take(pushes);
+void Shard::finish() {
+  Output& out = *out_;
   advance_queue();
   run_deadlines();
   schedule();
@@ -166,7 +178,7 @@ void Shard::apply_control(const Event& event) {
       for (const DeadToken& dead : event.dead) {
         const auto number = static_cast<std::uint32_t>(topics_.size());
         const std::uint32_t topic = topics_.try_emplace(std::string(dead.topic), number).first->second;
-        dead_tokens_.add(topic, dead.token, dead.unregistered_unix_ms);
+        add_dead(topic, dead.token, dead.unregistered_unix_ms);
       }
       break;
     case EventKind::token_ready:
@@ -210,35 +222,23 @@ void Shard::apply_control(const Event& event) {
   }
 }
 
-// Asks for the memory that taking it will look at. Its token's fingerprint, if that was needed.
-std::uint64_t Shard::expect(const PushRecord& push) const {
-  const TemplateFacts& facts = template_facts_[push.template_index];
-  return facts.coalesce ? queue_.expect_key(push, facts.topic, facts.by_collapse_id) : 0;
-}
-
 void Shard::take(std::span<const PushRecord> pushes) {
-  constexpr std::size_t kAhead = 8;
-  std::uint64_t prints[kAhead] = {};
+  if (queue_.waiting() == 0) recheck_ = false;
   std::uint32_t looked_at = kNone;  // pushes come in runs of one credential
-  for (std::size_t i = 0; i < std::min(kAhead, pushes.size()); ++i) prints[i] = expect(pushes[i]);
-  for (std::size_t i = 0; i < pushes.size(); ++i) {
-    const PushRecord& push = pushes[i];
-    const std::uint64_t print = prints[i % kAhead];
-    if (i + kAhead < pushes.size()) prints[i % kAhead] = expect(pushes[i + kAhead]);
-    TOCSIN_ASSERT((push.credential == looked_at || push.credential < credentials_.size()) &&
-                  push.template_index < templates_.size() && push.group <= groups_.size());
+  for (std::size_t from = 0; from < pushes.size();) {
+    const PushRecord& push = pushes[from];
+    std::size_t to = from + 1;
+    while (to < pushes.size() && push.alike(pushes[to])) ++to;
+    const auto run = pushes.subspan(from, to - from);
+    from = to;
+    TOCSIN_ASSERT(push.credential < credentials_.size() && push.template_index < templates_.size() && push.group <= groups_.size());
     const TemplateFacts& facts = template_facts_[push.template_index];
-    // One of a cancelled group never goes, and so takes nobody's place.
-    const bool cancelled = push.group != 0 && queue_.group_cancelled(push.group - 1);
     if (queue_.waiting(push.credential) == 0) first_waits(credentials_[push.credential]);
-    const std::uint32_t slot = queue_.insert(push, facts.topic, facts.coalesce && !cancelled, facts.by_collapse_id, superseded_, print);
-    if (cancelled) {
-      queue_.hold(slot);
-      mark(Mark::cancelled_group);
-      end(slot, End::cancelled, Reason::cancelled_by_caller, 0, {});
-      if (credentials_[push.credential].removed) mark_changed(credentials_[push.credential]);
+    if (push.group != 0 && queue_.group_cancelled(push.group - 1)) {
+      take_cancelled(run, facts);
       continue;
     }
+    queue_.insert(run, {facts.topic, facts.coalesce, facts.by_collapse_id}, dead_tokens_.empty() ? nullptr : &dead_tokens_, superseded_);
     if (push.credential == looked_at) continue;
     looked_at = push.credential;
     Credential& credential = credentials_[looked_at];
@@ -247,6 +247,22 @@ void Shard::take(std::span<const PushRecord> pushes) {
   }
   end_superseded();
   counters_.taken += pushes.size();
+}
+
+// One of a cancelled group never goes, and so takes nobody's place.
+void Shard::take_cancelled(std::span<const PushRecord> run, const TemplateFacts& facts) {
+  for (const PushRecord& push : run) {
+    const std::uint32_t slot = queue_.insert(push, {facts.topic, false, false}, nullptr, superseded_);
+    queue_.hold(slot);
+    mark(Mark::cancelled_group);
+    end(slot, End::cancelled, Reason::cancelled_by_caller, 0, {});
+  }
+  if (credentials_[run.front().credential].removed) mark_changed(credentials_[run.front().credential]);
+}
+
+void Shard::add_dead(std::uint32_t topic, base::ByteView token, std::int64_t unregistered_unix_ms) {
+  dead_tokens_.add(topic, token, unregistered_unix_ms);
+  recheck_ = recheck_ || queue_.waiting() != 0;
 }
 
 // Nobody dialled while nothing waited: a failure of long ago says nothing, and this push has its whole time.
@@ -266,10 +282,9 @@ void Shard::advance_queue() {
   slots_.clear();
   queue_.advance(tick, slots_);
   for (const std::uint32_t slot : slots_) {
-    const Queue::Meta& meta = queue_.meta(slot);
-    const Credential& credential = credentials_[queue_.record(slot).credential];
+    const Credential& credential = credentials_[queue_.credential_of(slot)];
     mark(credential.paused || credential.alarmed ? Mark::expired_paused
-         : meta.attempts != 0                    ? Mark::expired_delayed
+         : queue_.known(slot).attempts != 0      ? Mark::expired_delayed
                                                  : Mark::expired_waiting);
     end(slot, End::expired, Reason::deadline_passed, 0, {});
   }

@@ -48,6 +48,13 @@ class Shard {
 
   void step(base::Now now, std::span<const Event> events, std::span<const PushRecord> pushes, Output& out);
 
+  // The same in parts, for whoever has pushes come in pieces that stay in the first caches: begin(), then handle() and take() as
+  // often as there is something, the time not before an earlier one's, then finish(). What a push names is told by a handle() before it.
+  void begin(base::Now now, Output& out);
+  void handle(base::Now now, std::span<const Event> events);
+  void take(std::span<const PushRecord> pushes);
+  void finish();
+
   const Counters& counters() const { return counters_; }
   // Nothing waits, nothing is in flight, no connection exists (invariant 2).
   bool at_rest() const { return queue_.in_use() == 0 && connections_.in_use() == 0; }
@@ -149,8 +156,8 @@ class Shard {
 
   // --- shard.cc: the step, pushes in, what is due
   void apply_control(const Event& event);
-  void take(std::span<const PushRecord> pushes);
-  std::uint64_t expect(const PushRecord& push) const;
+  void take_cancelled(std::span<const PushRecord> run, const TemplateFacts& facts);
+  void add_dead(std::uint32_t topic, base::ByteView token, std::int64_t unregistered_unix_ms);
   void first_waits(Credential& credential);
   // schedule() is to look at it.
   bool has_task(std::uint32_t index) const {
@@ -311,13 +318,12 @@ class Shard {
   void use_allowance(Credential& credential, std::uint32_t count);
   void ask_for_line();
   void ask(Pace pace, std::uint32_t index, Allowance& allowance, std::uint32_t count);
-  void pop_batch(std::uint32_t index, std::uint32_t most);
   // False: it may not go now (delayed, or ended).
-  bool may_go(std::uint32_t slot, const Queue::Meta& meta);
+  bool may_go(std::uint32_t slot);
   bool may_go_after_all(std::uint32_t slot);
   void add_request(std::uint32_t slot, Connection& connection);
-  std::uint32_t prepared_list(Connection& connection, const PushRecord& record);
-  std::uint32_t prepare_list(Connection& connection, const PushRecord& record);
+  std::uint32_t prepared_list(Connection& connection, const QueuedPush& record);
+  std::uint32_t prepare_list(Connection& connection, const QueuedPush& record);
   void fail_waiting(std::uint32_t index, End end, Reason reason, std::string_view text);
 
   // --- shard_end.cc: answers and ends
@@ -327,7 +333,7 @@ class Shard {
   template <class TagOf, class IdOf>
   void end_run(Connection& connection, std::size_t count, TagOf&& tag_of, IdOf&& apns_id_of);
   void count_accepted(Connection& connection, std::uint32_t count);
-  void end_accepted(std::uint32_t slot, std::string_view apns_id, AcceptedPush& push);
+  void end_accepted(std::uint32_t slot, std::uint64_t hash, std::string_view apns_id, AcceptedPush& push);
   void connection_proven(Connection& connection);
   void note_rejection(std::uint32_t slot, Connection& connection, const apns::Rule& rule, const apns::Verdict& verdict,
                       std::uint16_t status);
@@ -339,7 +345,7 @@ class Shard {
   void end(std::uint32_t slot, End end, Reason reason, std::uint16_t status, std::string_view text,
            std::uint64_t superseded_by = 0);
   Outcome& add_outcome(std::uint32_t slot, End end);
-  void release(std::uint32_t slot, bool accepted);
+  void release(std::uint32_t slot, bool accepted, std::uint64_t hash = 0);
   void end_superseded();
   // The stream ended without an answer. processed_possible: its fate is unknown, else APNs certainly did not process it.
   void stream_lost(std::uint32_t slot, bool processed_possible, Reason reason, std::string_view text,
@@ -351,6 +357,8 @@ class Shard {
   base::Prng prng_;
   Queue queue_;
   DeadTokens dead_tokens_;
+  // Tokens were added to them while pushes waited, which are to be looked at again; what is taken in meanwhile is, too.
+  bool recheck_ = false;
   TokenHolds token_holds_;
   base::Slab<Connection> connections_;
   std::vector<Credential> credentials_;

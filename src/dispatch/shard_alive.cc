@@ -141,7 +141,7 @@ void Shard::overdue(base::Handle handle, Connection& connection) {
   const std::vector<h2::Orphan> open = orphans_;
   for (const h2::Orphan& orphan : open) {
     const auto slot = static_cast<std::uint32_t>(orphan.tag);
-    const std::int64_t due = queue_.meta(slot).sent_mono_ns + config.answer_timeout_ns;
+    const std::int64_t due = queue_.known(slot).sent_mono_ns + config.answer_timeout_ns;
     if (due > now_.mono_ns) {
       oldest = std::min(oldest, due);
       continue;

@@ -83,7 +83,7 @@ void Shard::on_answer(Connection& connection, const h2::Answer& answer) {
   if (answer.kind != h2::AnswerKind::complete) mark(Mark::status_before_reset);
   if (apns::accepts(answer.status)) {
     count_accepted(connection, 1);
-    return end_accepted(slot, answer.captured[0], out_->accepted.emplace_back());
+    return end_accepted(slot, 0, answer.captured[0], out_->accepted.emplace_back());
   }
   char scratch[256];
   const apns::Verdict verdict = apns::read_answer(answer.status, answer.captured[0], base::as_text(answer.body),
@@ -147,6 +147,7 @@ void Shard::end_run(Connection& connection, std::size_t count, TagOf&& tag_of, I
   // Answers come in another order than pushes lie, and little is done for each: far ahead.
   constexpr std::size_t kAhead = 24;
   constexpr std::size_t kKeyAhead = 12;
+  std::uint64_t hashes[kKeyAhead] = {};
   const auto slot_of = [&](std::size_t i) { return static_cast<std::uint32_t>(tag_of(i)); };
   for (std::size_t i = 0; i < std::min(kAhead, count); ++i) queue_.expect(slot_of(i));
   connection.in_flight -= static_cast<std::uint32_t>(count);
@@ -155,12 +156,13 @@ void Shard::end_run(Connection& connection, std::size_t count, TagOf&& tag_of, I
   const std::size_t before = out_->accepted.size();
   out_->accepted.resize(before + count);
   AcceptedPush* const pushes = out_->accepted.data() + before;
-  for (std::size_t i = 0; i < std::min(kKeyAhead, count); ++i) queue_.expect_key(slot_of(i));
+  for (std::size_t i = 0; i < std::min(kKeyAhead, count); ++i) hashes[i] = queue_.expect_key(slot_of(i));
   for (std::size_t i = 0; i < count; ++i) {
     if (i + kAhead < count) queue_.expect(slot_of(i + kAhead));
-    if (i + kKeyAhead < count) queue_.expect_key(slot_of(i + kKeyAhead));
+    const std::uint64_t hash = hashes[i % kKeyAhead];
+    if (i + kKeyAhead < count) hashes[i % kKeyAhead] = queue_.expect_key(slot_of(i + kKeyAhead));
     TOCSIN_ASSERT(queue_.state(slot_of(i)) == PushState::in_flight);
-    end_accepted(slot_of(i), apns_id_of(i), pushes[i]);
+    end_accepted(slot_of(i), hash, apns_id_of(i), pushes[i]);
   }
 }
 
@@ -175,9 +177,10 @@ void Shard::count_accepted(Connection& connection, std::uint32_t count) {
   counters_.ends[static_cast<std::size_t>(End::accepted)] += count;
 }
 
-void Shard::end_accepted(std::uint32_t slot, std::string_view apns_id, AcceptedPush& push) {
-  const PushRecord& record = queue_.record(slot);
-  const Queue::Meta& meta = queue_.meta(slot);
+// hash: of its key, for Queue::finish().
+void Shard::end_accepted(std::uint32_t slot, std::uint64_t hash, std::string_view apns_id, AcceptedPush& push) {
+  const QueuedPush& record = queue_.record(slot);
+  const Queue::Meta meta = queue_.known(slot);
   if (!token_holds_.empty()) token_holds_.forget(template_facts_[record.template_index].topic, record.token());
   push.id = record.id;
   push.apns_id = record.apns_id;
@@ -187,18 +190,18 @@ void Shard::end_accepted(std::uint32_t slot, std::string_view apns_id, AcceptedP
   push.ended_unix_ns = now_.wall_ns;
   push.attempts = meta.attempts;
   push.flags = meta.doubled ? std::uint8_t{kPossiblyDoubled} : std::uint8_t{0};
-  release(slot, true);
+  release(slot, true, hash);
 }
 
 // What a rejection says beyond its push: about the token, the connection, the credential.
 void Shard::note_rejection(std::uint32_t slot, Connection& connection, const apns::Rule& rule,
                            const apns::Verdict& verdict, std::uint16_t status) {
-  const PushRecord& record = queue_.record(slot);
+  const QueuedPush& record = queue_.record(slot);
   Credential& credential = credentials_[connection.credential];
   if (status == 410) {
     const std::int64_t since_ms =
         verdict.unregistered_unix_ms != 0 ? verdict.unregistered_unix_ms : now_.wall_ns / base::kMillisecond;
-    dead_tokens_.add(template_facts_[record.template_index].topic, record.token(), since_ms);
+    add_dead(template_facts_[record.template_index].topic, record.token(), since_ms);
   }
   if (apns::slows_down(status, verdict.reason)) connection.rejected = true;
   const bool current = connection.version == credential.version;
@@ -237,9 +240,9 @@ bool Shard::no_more_tries(const Queue::Meta& meta, bool waits) const {
 
 bool Shard::retry(std::uint32_t slot, const Connection& connection, const apns::Rule& rule, std::uint16_t status,
                   Reason reason) {
-  const PushRecord& record = queue_.record(slot);
+  const QueuedPush& record = queue_.record(slot);
   Queue::Meta& meta = queue_.meta(slot);
-  Credential& credential = credentials_[record.credential];
+  Credential& credential = credentials_[queue_.credential_of(slot)];
   apns::Retry how = rule.retry;
   // Refused with a version of the credential that has been replaced: the new one is to be asked.
   if (how == apns::Retry::never && rule.scope == apns::Scope::credential && connection.version != credential.version) {
@@ -283,9 +286,9 @@ bool Shard::retry(std::uint32_t slot, const Connection& connection, const apns::
 
 // Back to wait; or superseded meanwhile, or its group was cancelled.
 void Shard::requeue(std::uint32_t slot, Tick not_before) {
-  const PushRecord& record = queue_.record(slot);
-  const std::uint32_t index = record.credential;
-  if (record.group != 0 && queue_.group_cancelled(record.group - 1)) {
+  const QueuedPush& record = queue_.record(slot);
+  const std::uint32_t index = queue_.credential_of(slot);
+  if (const std::uint32_t group = queue_.group_of(slot); group != 0 && queue_.group_cancelled(group - 1)) {
     mark(Mark::cancelled_late);
     queue_.hold(slot);
     end(slot, End::cancelled, Reason::cancelled_by_caller, 0, {});
@@ -309,8 +312,8 @@ void Shard::requeue(std::uint32_t slot, Tick not_before) {
 
 Outcome& Shard::add_outcome(std::uint32_t slot, End end) {
   static constexpr Outcome kBlank{};  // copied: it is dearer to clear one
-  const PushRecord& record = queue_.record(slot);
-  const Queue::Meta& meta = queue_.meta(slot);
+  const QueuedPush& record = queue_.record(slot);
+  const Queue::Meta meta = queue_.known(slot);
   Outcome& outcome = out_->outcomes.emplace_back(kBlank);
   outcome.id = record.id;
   outcome.apns_id = record.apns_id;
@@ -328,25 +331,25 @@ Outcome& Shard::add_outcome(std::uint32_t slot, End end) {
 void Shard::end(std::uint32_t slot, End end, Reason reason, std::uint16_t status, std::string_view text,
                 std::uint64_t superseded_by) {
   // These promise that APNs never processed it: a push with an attempt of unknown fate may not say so.
-  if (queue_.meta(slot).maybe_processed && end != End::accepted && end != End::rejected) end = End::unknown;
+  if (queue_.known(slot).maybe_processed && end != End::accepted && end != End::rejected) end = End::unknown;
   Outcome& outcome = add_outcome(slot, end);
   outcome.status = status;
   outcome.superseded_by = superseded_by;
   set_reason(outcome, reason, text);
   // A push that was tried again and ran out of time says what APNs had answered last.
-  if (const Queue::Meta& meta = queue_.meta(slot); end == End::expired && meta.last_status != 0) {
+  if (const Queue::Meta meta = queue_.known(slot); end == End::expired && meta.last_status != 0) {
     outcome.status = meta.last_status;
     set_reason(outcome, reason, reason_name(meta.last_reason));
   }
   release(slot, false);
 }
 
-void Shard::release(std::uint32_t slot, bool accepted) {
-  const PushRecord& record = queue_.record(slot);
+void Shard::release(std::uint32_t slot, bool accepted, std::uint64_t hash) {
+  const QueuedPush& record = queue_.record(slot);
   if (record.external()) {
     out_->released.push_back({record.block(), record.block_class(), static_cast<std::uint32_t>(record.data_bytes())});
   }
-  queue_.finish(slot, accepted, superseded_);
+  queue_.finish(slot, accepted, superseded_, hash);
 }
 
 // Ends what the queue took out in favour of newer pushes; their ends may not name a newer one in turn.
@@ -362,9 +365,9 @@ void Shard::end_superseded() {
 void Shard::stream_lost(std::uint32_t slot, bool processed_possible, Reason reason, std::string_view text,
                         bool by_goaway) {
   Queue::Meta& meta = queue_.meta(slot);
-  const PushRecord& record = queue_.record(slot);
+  const QueuedPush& record = queue_.record(slot);
   if (processed_possible) meta.maybe_processed = true;
-  if (processed_possible && record.policy == Policy::at_most_once) {
+  if (processed_possible && record.policy() == Policy::at_most_once) {
     mark(Mark::lost_unknown);
     end(slot, End::unknown, reason, 0, text);
     return;

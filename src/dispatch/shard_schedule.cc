@@ -268,19 +268,19 @@ void Shard::ask(Pace pace, std::uint32_t index, Allowance& allowance, std::uint3
 }
 
 // Which of a template's lists a push asks for: with its collapse id or without, and by how its content is kept.
-inline std::size_t list_of(const PushRecord& record) {
-  static_assert(PushRecord::kUuidUpper == 2 && PushRecord::kUuidLower == 4);  // at most one of them is set
-  return (std::size_t{record.flags} & (PushRecord::kUuidUpper | PushRecord::kUuidLower)) + (record.collapse_bytes != 0 ? 1 : 0);
+inline std::size_t list_of(const QueuedPush& record) {
+  static_assert(QueuedPush::kUuidUpper == 2 && QueuedPush::kUuidLower == 4);  // at most one of them is set
+  return (std::size_t{record.flags} & (QueuedPush::kUuidUpper | QueuedPush::kUuidLower)) + (record.collapse_bytes != 0 ? 1 : 0);
 }
 
-inline std::uint32_t Shard::prepared_list(Connection& connection, const PushRecord& record) {
+inline std::uint32_t Shard::prepared_list(Connection& connection, const QueuedPush& record) {
   const std::size_t index = record.template_index;
   const std::size_t at = index < connection.lists_at.size() ? connection.lists_at[index] : 0;
   const std::uint32_t list = at == 0 ? 0 : connection.lists[at - 1][list_of(record)];
   return list != 0 ? list - 1 : prepare_list(connection, record);
 }
 
-std::uint32_t Shard::prepare_list(Connection& connection, const PushRecord& record) {
+std::uint32_t Shard::prepare_list(Connection& connection, const QueuedPush& record) {
   const std::size_t index = record.template_index;
   if (index >= connection.lists_at.size()) connection.lists_at.resize(std::max(index + 1, templates_.size()), 0);
   std::uint32_t& at = connection.lists_at[index];
@@ -295,20 +295,19 @@ std::uint32_t Shard::prepare_list(Connection& connection, const PushRecord& reco
     shape.before = base::as_text(facts.before);
     shape.after = base::as_text(facts.after);
     if (record.uuid_content()) {
-      shape.format = (record.flags & PushRecord::kUuidUpper) != 0 ? base::SlotFormat::uuid_upper : base::SlotFormat::uuid;
+      shape.format = (record.flags & QueuedPush::kUuidUpper) != 0 ? base::SlotFormat::uuid_upper : base::SlotFormat::uuid;
     }
   }
   const bool collapse = record.collapse_bytes != 0;
-  const std::uint32_t list = connection.h2->prepare(apns::request_fields(templates_[index]->options,
-                                                                         connection.config->authority, collapse,
-                                                                         connection.authorization), shape);
+  const std::uint32_t list = connection.h2->prepare(
+      apns::request_fields(templates_[index]->options, connection.config->authority, collapse, connection.authorization), shape);
   connection.lists[at - 1][list_of(record)] = list + 1;
   return list;
 }
 
 // Of the request's fields each that is looked at is written; the rest is an earlier request's.
 void Shard::add_request(std::uint32_t slot, Connection& connection) {
-  const PushRecord& record = queue_.record(slot);
+  const QueuedPush& record = queue_.record(slot);
   h2::Request& request = requests_[request_slots_.size()];
   request.tag = slot;
   request.prepared = prepared_list(connection, record);
@@ -320,31 +319,18 @@ void Shard::add_request(std::uint32_t slot, Connection& connection) {
   request_slots_.push_back(slot);
 }
 
-// Takes up to `most` pushes out of the queue, and asks for the memory that may_go() will look at.
-void Shard::pop_batch(std::uint32_t index, std::uint32_t most) {
-  popped_.clear();
-  queue_.pop(index, most, popped_);
-  const bool any_dead = !dead_tokens_.empty();
-  for (const std::uint32_t slot : popped_) {
-    const PushRecord& record = queue_.record(slot);
-    if (!any_dead && !record.keyed) continue;
-    Queue::Meta& meta = queue_.meta(slot);
-    if (meta.print == 0) meta.print = queue_.print_of(record, template_facts_[record.template_index].topic);
-    dead_tokens_.expect(meta.print);
-  }
-}
-
 // False: it may not go now (delayed, or ended).
-bool Shard::may_go(std::uint32_t slot, const Queue::Meta& meta) {
-  const bool plain = !dead_tokens_.may_be(meta.print) && !meta.owes && token_holds_.empty();
+bool Shard::may_go(std::uint32_t slot) {
+  const QueuedPush& push = queue_.record(slot);
+  const bool plain = (push.flags & QueuedPush::kSuspect) == 0 && !(push.tried | recheck_) && token_holds_.empty();
   return plain || may_go_after_all(slot);
 }
 
 bool Shard::may_go_after_all(std::uint32_t slot) {
-  const PushRecord& record = queue_.record(slot);
+  const QueuedPush& record = queue_.record(slot);
   const std::uint32_t topic = template_facts_[record.template_index].topic;
-  if (const std::uint64_t print = queue_.meta(slot).print; !dead_tokens_.empty()) {
-    if (const std::int64_t dead_ms = dead_tokens_.find(print); dead_ms != 0) {
+  if (!dead_tokens_.empty()) {
+    if (const std::int64_t dead_ms = dead_tokens_.find(topic, record.token()); dead_ms != 0) {
       if (record.registered_unix_ms() <= dead_ms) {
         mark(Mark::dead_token_met);
         queue_.hold(slot);
@@ -356,13 +342,13 @@ bool Shard::may_go_after_all(std::uint32_t slot) {
     }
   }
   // A retry that is to wait for its turn among the retries pays for it here, as the time has come.
-  if (Queue::Meta& meta = queue_.meta(slot); meta.owes) {
-    if (!credentials_[record.credential].budget.spend(now_.mono_ns)) {
+  if (queue_.known(slot).owes) {
+    if (!credentials_[queue_.credential_of(slot)].budget.spend(now_.mono_ns)) {
       mark(Mark::retry_budget_empty);
       queue_.delay(slot, tick_at(now_.mono_ns) + 10 + static_cast<Tick>(prng_.below(90)));
       return false;
     }
-    meta.owes = false;
+    queue_.meta(slot).owes = false;
   }
   if (!token_holds_.empty()) {
     if (const Tick until = token_holds_.until(topic, record.token(), tick_at(now_.mono_ns)); until != kTickNone) {
@@ -385,10 +371,11 @@ std::uint32_t Shard::write_batch(base::Handle handle, Connection& connection, st
   const std::uint32_t room = std::min(possible, allowed(index, credential, possible));
   request_slots_.clear();
   while (request_slots_.size() < room) {
-    pop_batch(index, room - static_cast<std::uint32_t>(request_slots_.size()));
+    popped_.clear();
+    queue_.pop(index, room - static_cast<std::uint32_t>(request_slots_.size()), popped_);
     if (popped_.empty()) break;
     for (const std::uint32_t slot : popped_) {
-      if (may_go(slot, queue_.meta(slot))) add_request(slot, connection);
+      if (may_go(slot)) add_request(slot, connection);
     }
   }
   const std::size_t count = request_slots_.size();
@@ -401,10 +388,10 @@ std::uint32_t Shard::write_batch(base::Handle handle, Connection& connection, st
   for (std::size_t i = count; i > written; --i) queue_.unpop(request_slots_[i - 1]);
   std::uint32_t first_attempts = 0;
   for (std::size_t i = 0; i < written; ++i) {
-    Queue::Meta& meta = queue_.meta(request_slots_[i]);
-    meta.sent_mono_ns = now_.mono_ns;
-    first_attempts += ++meta.attempts == 1 ? 1 : 0;
-    if (meta.maybe_processed) {
+    const std::uint32_t slot = request_slots_[i];
+    first_attempts += queue_.sent(slot, now_.mono_ns) ? 1 : 0;
+    if (!queue_.record(slot).tried) continue;
+    if (Queue::Meta& meta = queue_.meta(slot); meta.maybe_processed) {
       meta.doubled = true;
       ++counters_.possibly_doubled;
     }

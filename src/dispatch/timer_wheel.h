@@ -6,8 +6,7 @@
 // order below that, but none fires early, and all that are due by `to` fire in advance(to). Bitmaps find the next list,
 // however far away it is.
 //
-// Threads: one at a time. Ownership: the links live in the pool's own entries, reached through `Links`, which answers a
-// Link& for a slot. Bounds: ticks 1 to kTickMax; no memory of its own beyond the lists' heads.
+// Threads: one at a time. Ownership: the links live in the pool's own entries, reached through `Links`. Bounds: ticks 1 to kTickMax; no memory of its own beyond the lists' heads.
 #pragma once
 
 #include <array>
@@ -18,13 +17,9 @@
 
 namespace tocsin::dispatch {
 
-struct WheelLink {
-  static constexpr std::uint32_t kNone = 0xffffffff;
-  std::uint32_t next = kNone;
-  std::uint32_t prev = kNone;
-};
-
-template <class Links>  // WheelLink& link(slot); Tick& due(slot), 0 while not in the wheel
+// Links: WheelLink& link(slot); Tick due(slot), kTickNone while not in the wheel; set_due(slot, Tick), which also tells it that
+// it is in, or with kTickNone out.
+template <class Links>
 class TimerWheel {
  public:
   explicit TimerWheel(Links links) : links_(links) {
@@ -34,16 +29,16 @@ class TimerWheel {
   // One that is due already fires with the next advance.
   void link(std::uint32_t slot, Tick due) {
     if (due <= now_) due = now_ + 1;
-    links_.due(slot) = due;
+    links_.set_due(slot, due);
     place(slot, due);
     ++size_;
   }
 
   void unlink(std::uint32_t slot) {
-    Tick& due = links_.due(slot);
+    const Tick due = links_.due(slot);
     if (due == kTickNone) return;
     remove(slot, due);
-    due = kTickNone;
+    links_.set_due(slot, kTickNone);
     --size_;
   }
 
@@ -65,7 +60,7 @@ class TimerWheel {
         if (due > now_) {
           place(slot, due);
         } else {
-          links_.due(slot) = kTickNone;
+          links_.set_due(slot, kTickNone);
           --size_;
           fire(slot);
         }
@@ -82,6 +77,7 @@ class TimerWheel {
     return size_ == 0 ? kTickMax : next(level, digit);
   }
   std::uint32_t size() const { return size_; }
+  Tick now() const { return now_; }
 
  private:
   static constexpr unsigned kLevels = 4;

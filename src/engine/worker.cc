@@ -15,7 +15,9 @@ namespace {
 
 // Pushes taken from the inbox in one step: enough to fill every free stream of a few connections, little
 // enough that socket events are not kept waiting.
-constexpr std::size_t kInboxBatch = 1024;
+// Pushes come out of the inbox in pieces that stay in the first-level cache until the shard has them, so many a step.
+constexpr std::size_t kPiece = 128;
+constexpr std::size_t kPiecesMax = 32;
 
 std::string errno_text(int error) {
   char buffer[128];
@@ -101,7 +103,7 @@ void Worker::run(std::promise<Result<void>>& started) {
   shard_ = std::make_unique<dispatch::Shard>(shard_options);
   prng_ = base::Prng(~shard_options.seed);
   slots_.resize(options.connections_max);
-  pushes_.resize(kInboxBatch);
+  pushes_.resize(kPiece);
   inbox_token_ = std::make_unique<moodycamel::ConsumerToken>(inbox_);
   outcomes_ = std::make_unique<Outcomes::Source>(shared_.outcomes);
   started.set_value(Result<void>{});
@@ -135,8 +137,24 @@ void Worker::loop() {
     collect_resolved();
     const bool told = collect_dial_word();
     stages_.lap(Stage::inbox);
-    const base::Now now = io::clock_now();
-    shard_->step(now, events_, std::span(pushes_).first(push_count_), output_);
+    base::Now now = io::clock_now();
+    shard_->begin(now, output_);
+    shard_->handle(now, events_);
+    std::size_t taken = push_count_;
+    shard_->take(std::span(pushes_).first(push_count_));
+    stages_.lap(Stage::step);
+    for (std::size_t pieces = 1; push_count_ == kPiece && pieces < kPiecesMax; ++pieces) {
+      events_.clear();
+      collect_inbox();
+      collect_mail();
+      stages_.lap(Stage::inbox);
+      now = io::clock_now();  // behind what was submitted until now
+      shard_->handle(now, events_);
+      shard_->take(std::span(pushes_).first(push_count_));
+      stages_.lap(Stage::step);
+      taken += push_count_;
+    }
+    shard_->finish();
     stages_.lap(Stage::step);
     for (const dispatch::Action& action : output_.actions) perform(action);
     for (const dispatch::Want& want : output_.wants) grant(want, now.mono_ns);
@@ -147,21 +165,21 @@ void Worker::loop() {
     deliver();
     stages_.lap(Stage::deliver);
     // The shard is at rest; this worker is once its inbox, looked at after the stop was taken, held nothing more either.
-    if (output_.at_rest && stop_taken_before && push_count_ == 0) at_rest_.store(true, std::memory_order_release);
+    if (output_.at_rest && stop_taken_before && taken == 0) at_rest_.store(true, std::memory_order_release);
     // Sleep only if nothing is known to wait: a full inbox batch, raised events, mail that waits for a look at the inbox, a
     // deadline that has come.
-    more = push_count_ == kInboxBatch || !later_.empty() || !cancels_.empty() || output_.deadline_mono_ns <= now.mono_ns ||
+    more = push_count_ == kPiece || !later_.empty() || !cancels_.empty() || output_.deadline_mono_ns <= now.mono_ns ||
            (output_.at_rest && !at_rest());
   }
 }
 
 void Worker::collect_inbox() {
-  push_count_ = inbox_.try_dequeue_bulk(*inbox_token_, pushes_.data(), kInboxBatch);
+  push_count_ = inbox_.try_dequeue_bulk(*inbox_token_, pushes_.data(), kPiece);
 }
 
 // After the inbox: whatever a push names or was told before it was submitted has been posted by now.
 void Worker::collect_mail() {
-  if (!cancels_.empty() && push_count_ < kInboxBatch) {
+  if (!cancels_.empty() && push_count_ < kPiece) {
     // What was submitted before them is in the shard after this step.
     for (const Mail& mail : cancels_) {
       add_later(mail.kind).ids = *mail.ids;

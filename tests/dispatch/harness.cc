@@ -18,15 +18,14 @@ std::uint64_t hash_of(base::ByteView bytes) {
   return hash;
 }
 
-// Token of 32 bytes whose first eight are the push's id, so that the peer knows whom it reads.
+}  // namespace
+
 std::array<std::byte, 32> token_of(std::uint64_t id) {
   std::array<std::byte, 32> token{};
   for (std::size_t i = 0; i < 8; ++i) token[i] = static_cast<std::byte>(id >> (56 - 8 * i));
   for (std::size_t i = 8; i < 32; ++i) token[i] = static_cast<std::byte>(base::mix64(id + i));
   return token;
 }
-
-}  // namespace
 
 std::vector<FrameTap::Head> FrameTap::feed(base::ByteView bytes) {
   held_ += base::as_text(bytes);

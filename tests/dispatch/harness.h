@@ -137,6 +137,9 @@ struct PushSpec {
   bool external = false;  // even if it fits inline
 };
 
+// Token of 32 bytes whose first eight are the push's id, so that the peer knows whom it reads.
+std::array<std::byte, 32> token_of(std::uint64_t id);
+
 class World {
  public:
   explicit World(const ShardOptions& options = {}, std::uint64_t seed = 1);

@@ -192,7 +192,7 @@ TEST(Queues, WhatIsKnownOfAttemptsBeginsAnewWithEachPush) {
   std::memset(record.inline_bytes, 7, record.token_bytes);
   queue.add_credential();
   std::vector<Queue::Superseded> superseded;
-  const std::uint32_t slot = queue.insert(record, 0, true, false, superseded);
+  const std::uint32_t slot = queue.insert(record, {0, true, false}, nullptr, superseded);
   ASSERT_EQ(queue.pop(0), slot);
   queue.meta(slot).attempts = 3;
   queue.meta(slot).maybe_processed = true;
@@ -202,9 +202,59 @@ TEST(Queues, WhatIsKnownOfAttemptsBeginsAnewWithEachPush) {
   EXPECT_EQ(queue.meta(slot).attempts, 3);
   ASSERT_EQ(queue.pop(0), slot);
   queue.finish(slot, false, superseded);
-  ASSERT_EQ(queue.insert(record, 0, true, false, superseded), slot);
-  EXPECT_EQ(queue.meta(slot).attempts, 0);
-  EXPECT_FALSE(queue.meta(slot).maybe_processed);
+  ASSERT_EQ(queue.insert(record, {0, true, false}, nullptr, superseded), slot);
+  EXPECT_EQ(queue.known(slot).attempts, 0);
+  EXPECT_FALSE(queue.known(slot).maybe_processed);
+  // Written once, it has none yet; what is known is known, before and after there is one.
+  ASSERT_EQ(queue.pop(0), slot);
+  EXPECT_EQ(queue.known(slot).attempts, 0);
+  EXPECT_TRUE(queue.sent(slot, 77));
+  EXPECT_FALSE(queue.record(slot).tried);
+  EXPECT_EQ(queue.known(slot).attempts, 1);
+  EXPECT_EQ(queue.known(slot).sent_mono_ns, 77);
+  EXPECT_EQ(queue.meta(slot).attempts, 1);
+  EXPECT_EQ(queue.meta(slot).sent_mono_ns, 77);
+  ASSERT_TRUE(queue.requeue(slot, 50, superseded, by, accepted));
+  EXPECT_EQ(queue.state(slot), PushState::delayed);
+  std::vector<std::uint32_t> expired;
+  queue.advance(49, expired);
+  EXPECT_EQ(queue.state(slot), PushState::delayed);
+  queue.advance(50, expired);
+  ASSERT_EQ(queue.pop(0), slot);
+  EXPECT_FALSE(queue.sent(slot, 99)) << "the second attempt";
+  EXPECT_EQ(queue.known(slot).attempts, 2);
+  EXPECT_EQ(queue.known(slot).sent_mono_ns, 99);
+  EXPECT_TRUE(expired.empty());
+}
+
+// Its token is called dead while it waits behind another, long after it was taken in and found alive.
+TEST(Records, ATokenThatDiesWhileItsPushWaits) {
+  World world;
+  world.add_default();
+  world.server.streams_max = 1;
+  std::array<std::byte, 32> token{};
+  std::array<DeadToken, 1> dead{};
+  std::uint64_t first = 0, last = 0;
+  world.judge = [&](Link&, const Seen& seen) {
+    if (seen.id == first) {
+      token = token_of(last);
+      dead[0] = {0, "com.example.app", token, 1};
+      Event event;
+      event.kind = EventKind::dead_tokens;
+      event.dead = dead;
+      world.event(event);
+    }
+    return Verdict::accept();
+  };
+  first = world.push();
+  const std::uint64_t other = world.push();
+  last = world.push();
+  ASSERT_TRUE(world.run_until_ended());
+  EXPECT_EQ(world.outcome(last).end, End::failed);
+  EXPECT_EQ(world.outcome(last).reason, Reason::token_known_dead);
+  EXPECT_EQ(world.outcome(last).attempts, 0u);
+  EXPECT_EQ(world.outcome(other).end, End::accepted);
+  world.finish();
 }
 
 // The harness compares every body with what was pushed.
@@ -238,7 +288,7 @@ TEST(Records, AnMdmWakeUpFitsWithoutABlock) {
   Uuid uuid;
   ASSERT_EQ(pack_uuid_content("B2D2A9D1-4E4D-4B7C-8A51-6E1C8A2B51F0", uuid), PushRecord::kUuidUpper);
   EXPECT_LE(32 + sizeof(uuid), kInlineBytes);
-  EXPECT_EQ(sizeof(PushRecord) + kCacheLine / 2, 144u) << "a push that waits, its key in the index aside";
+  EXPECT_EQ(sizeof(QueuedPush), 2 * kCacheLine) << "a push that waits, its key in the index aside";
 }
 
 }  // namespace

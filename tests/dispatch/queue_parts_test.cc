@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // What queue and shard are made of: the free slots, the wheel of ticks, the tables of tokens, the heap of deadlines, the
-// buffers that are lent; and the queue's many at once.
-#include <gtest/gtest.h>
-
+// buffers that are lent.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 #include <map>
@@ -31,50 +30,6 @@ namespace {
 
 std::string numbered(std::string text, std::uint64_t number) { return text += std::to_string(number); }
 base::ByteView view(const std::string& text) { return std::as_bytes(std::span(text)); }
-
-// ---------------------------------------------------------------------------------------------------- many at once
-
-// With one line, which is popped in one go, and with several.
-TEST(Queue, ManyAtOnceAreThoseThatSinglePopsGive) {
-  Queue queue(4096, 1), other(4096, 1);
-  queue.add_credential();
-  other.add_credential();
-  base::Prng prng(6);
-  std::vector<Queue::Superseded> taken;
-  std::uint64_t id = 0;
-  std::size_t together = 0;
-  for (int i = 0; i < 3000; ++i) {
-    const auto kinds = i % 300 < 150 ? 1u : 3u;
-    for (std::uint64_t n = prng.below(12); n != 0 && queue.in_use() < 4000; --n) {
-      PushRecord record;
-      record.id = ++id;
-      record.priority_class = static_cast<PriorityClass>(prng.below(kinds));
-      record.deadline = prng.chance(0.5) ? 100'000 + static_cast<Tick>(prng.below(1000)) : kTickNone;
-      const auto topic = static_cast<std::uint32_t>(prng.below(kinds));
-      queue.insert(record, topic, false, false, taken);
-      other.insert(record, topic, false, false, taken);
-    }
-    std::vector<std::uint32_t> got;
-    const auto most = static_cast<std::uint32_t>(prng.below(14));
-    queue.pop(0, most, got);
-    together += got.size();
-    for (const std::uint32_t slot : got) {
-      const std::uint32_t single = other.pop(0);
-      ASSERT_EQ(queue.record(slot).id, other.record(single).id) << i;
-      ASSERT_EQ(queue.state(slot), PushState::in_flight);
-      other.finish(single, true, taken);
-    }
-    if (got.size() < most) {
-      ASSERT_FALSE(other.has_ready(0));
-    }
-    ASSERT_EQ(queue.waiting(), other.waiting());
-    ASSERT_EQ(queue.ready(0), other.ready(0));
-    ASSERT_EQ(queue.has_ready(0), other.has_ready(0));
-    ASSERT_EQ(queue.next_due(), other.next_due());
-    for (const std::uint32_t slot : got) queue.finish(slot, true, taken);
-  }
-  EXPECT_GT(together, 10'000u);
-}
 
 // ---------------------------------------------------------------------------------------------------- free slots
 
@@ -206,7 +161,8 @@ struct Cell {
 struct CellLinks {
   Cell* cells;
   WheelLink& link(std::uint32_t slot) const { return cells[slot].link; }
-  Tick& due(std::uint32_t slot) const { return cells[slot].due; }
+  Tick due(std::uint32_t slot) const { return cells[slot].due; }
+  void set_due(std::uint32_t slot, Tick due) const { cells[slot].due = due; }
 };
 
 TEST(TimerWheel, FiresAtItsTickAcrossLevels) {

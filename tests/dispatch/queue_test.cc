@@ -76,8 +76,11 @@ class Model {
     }
     return out;
   }
+  // A deadline that has passed when a push begins to stand in line is the next tick.
+  Tick seen_now(Tick deadline) const { return deadline == kTickNone ? kTickNone : std::max(deadline, now + 1); }
   void front(std::uint32_t slot) {
     pushes[slot].state = PushState::queued;
+    pushes[slot].deadline = seen_now(pushes[slot].deadline);
     lines[pushes[slot].line].push_front({slot});
   }
   void take_out(std::uint32_t slot, PushState state) {
@@ -159,7 +162,7 @@ class Twin {
     Taken taken;
     std::set<std::uint32_t> slots;
     for (std::uint32_t i = 0; i < capacity_; ++i) {
-      slots.insert(queue_.insert(make_record(i, 0, numbered("t", i)), 0, true, false, taken));
+      slots.insert(queue_.insert(make_record(i, 0, numbered("t", i)), {0, true, false}, nullptr, taken));
     }
     EXPECT_EQ(slots.size(), capacity_);
     EXPECT_TRUE(taken.empty());
@@ -190,13 +193,13 @@ class Twin {
     push.id = record.id;
     push.age = model_.ages++;
     push.line = {record.credential, topic, record.group, static_cast<int>(record.priority_class)};
-    push.deadline = record.deadline;
+    push.deadline = model_.seen_now(record.deadline);
     if (coalesce) push.key = std::to_string(record.credential) + "@" + std::to_string(topic) + '/' + token + (by_collapse ? '/' + collapse : std::string("-"));
     const Slots older = model_.older_to_go(push);
     if (older.empty() && push.key && !model_.waiting_with_key(push, [](const auto&) { return true; }).empty()) ++seen["left alone"];
 
     Taken taken;
-    const std::uint32_t slot = queue_.insert(record, topic, coalesce, coalesce && by_collapse, taken);
+    const std::uint32_t slot = queue_.insert(record, {topic, coalesce, coalesce && by_collapse}, nullptr, taken);
     ASSERT_FALSE(model_.pushes.contains(slot));
     model_.pushes[slot] = push;
     std::set<std::uint32_t>* place = nullptr;
@@ -518,12 +521,12 @@ class QueueOrder : public ::testing::Test {
     PushRecord record = make_record(++ids_);
     record.priority_class = priority_class;
     record.deadline = deadline;
-    return queue_.insert(record, topic, false, false, taken_);
+    return queue_.insert(record, {topic, false, false}, nullptr, taken_);
   }
   std::uint32_t add_keyed(std::uint32_t group = 0) {
     PushRecord record = make_record(++ids_);
     record.group = group;
-    return queue_.insert(record, 0, true, false, taken_);
+    return queue_.insert(record, {0, true, false}, nullptr, taken_);
   }
   std::uint64_t pop_id() {
     const std::uint32_t slot = queue_.pop(0);
@@ -542,7 +545,7 @@ TEST_F(QueueOrder, ClassesShareByWeight) {
     for (const auto each : {PriorityClass::bulk, PriorityClass::normal, PriorityClass::urgent}) add(each);
   }
   std::map<PriorityClass, int> got;
-  for (int i = 0; i < 210; ++i) ++got[queue_.record(queue_.pop(0)).priority_class];
+  for (int i = 0; i < 210; ++i) ++got[queue_.class_of(queue_.pop(0))];
   EXPECT_NEAR(got[PriorityClass::urgent], 160, 2);
   EXPECT_NEAR(got[PriorityClass::normal], 40, 2);
   EXPECT_NEAR(got[PriorityClass::bulk], 10, 2);
@@ -553,7 +556,7 @@ TEST_F(QueueOrder, AClassThatHadNothingDoesNotSaveUp) {
   for (int i = 0; i < 500; ++i) pop_id();
   for (int i = 0; i < 1000; ++i) add(PriorityClass::urgent);
   int urgent = 0;
-  for (int i = 0; i < 170; ++i) urgent += queue_.record(queue_.pop(0)).priority_class == PriorityClass::urgent ? 1 : 0;
+  for (int i = 0; i < 170; ++i) urgent += queue_.class_of(queue_.pop(0)) == PriorityClass::urgent ? 1 : 0;
   EXPECT_NEAR(urgent, 160, 3);
 }
 
@@ -567,7 +570,7 @@ TEST_F(QueueOrder, WeightsHoldWhenMostIsUnpopped) {
     Slots popped;
     for (int i = 0; i < 64; ++i) popped.push_back(queue_.pop(0));
     for (std::size_t i = 64; i > 5; --i) queue_.unpop(popped[i - 1]);
-    for (std::size_t i = 0; i < 5; ++i) ++got[queue_.record(popped[i]).priority_class];
+    for (std::size_t i = 0; i < 5; ++i) ++got[queue_.class_of(popped[i])];
   }
   EXPECT_NEAR(got[PriorityClass::urgent], 320, 3);
   EXPECT_NEAR(got[PriorityClass::normal], 80, 3);
@@ -583,8 +586,8 @@ TEST_F(QueueOrder, UnpopLeavesNoTrace) {
     PushRecord record = make_record(static_cast<std::uint64_t>(i) + 1);
     record.priority_class = static_cast<PriorityClass>(prng.below(3));
     const auto topic = static_cast<std::uint32_t>(prng.below(4));
-    queue_.insert(record, topic, false, false, taken);
-    other.insert(record, topic, false, false, taken);
+    queue_.insert(record, {topic, false, false}, nullptr, taken);
+    other.insert(record, {topic, false, false}, nullptr, taken);
   }
   for (int i = 0; i < 600; ++i) {
     Slots popped;
@@ -644,7 +647,7 @@ TEST_F(QueueOrder, ALesserPushLeavesTheOlderAlone) {
     record.priority_class = priority_class;
     record.group = group;
     record.deadline = deadline;
-    queue_.insert(record, 0, true, false, taken_);
+    queue_.insert(record, {0, true, false}, nullptr, taken_);
     return taken_.size();
   };
   EXPECT_EQ(wakeup(PriorityClass::normal, 0, 1000), 0u);
@@ -700,7 +703,7 @@ TEST_F(QueueOrder, AGroupsGrantsWakeItsCredentialsInTurn) {
     PushRecord record = make_record(++ids_);
     record.credential = i % 2;
     record.group = 1;
-    queue_.insert(record, 0, false, false, taken_);
+    queue_.insert(record, {0, false, false}, nullptr, taken_);
   }
   unsigned first[2] = {};
   for (unsigned round = 0; round < 6; ++round) {
@@ -721,7 +724,7 @@ TEST_F(QueueOrder, DeadlineOfWhatIsPausedAndWithoutAllowance) {
   PushRecord record = make_record(1);
   record.group = 1;
   record.deadline = 100;
-  const std::uint32_t slot = queue_.insert(record, 0, false, false, taken_);
+  const std::uint32_t slot = queue_.insert(record, {0, false, false}, nullptr, taken_);
   queue_.set_group_paused(0, true);
   EXPECT_FALSE(queue_.has_ready(0));
   Slots expired;
@@ -736,7 +739,7 @@ TEST_F(QueueOrder, KeysOfManyTokens) {
   Queue queue(8192, 9);
   queue.add_credential();
   for (std::uint32_t i = 0; i < 4000; ++i) {
-    slots.push_back(queue.insert(make_record(i, 0, numbered("token", i)), 0, true, true, taken_));
+    slots.push_back(queue.insert(make_record(i, 0, numbered("token", i)), {0, true, true}, nullptr, taken_));
   }
   EXPECT_TRUE(taken_.empty());
   for (std::uint32_t i = 0; i < 4000; i += 2) {
@@ -744,7 +747,7 @@ TEST_F(QueueOrder, KeysOfManyTokens) {
     queue.finish(slots[i], false, taken_);
   }
   for (std::uint32_t i = 0; i < 4000; ++i) {
-    queue.insert(make_record(10'000 + i, 0, numbered("token", i)), 0, true, true, taken_);
+    queue.insert(make_record(10'000 + i, 0, numbered("token", i)), {0, true, true}, nullptr, taken_);
     ASSERT_EQ(taken_.size(), i % 2);
     if (i % 2 == 1) {
       EXPECT_EQ(taken_[0].slot, slots[i]);

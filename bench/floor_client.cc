@@ -192,6 +192,7 @@ Result<void> FloorClient::receive(Connection& connection, base::ByteView bytes) 
     h2::ClientOptions h2_options;
     h2_options.streams_max = options_.streams;
     h2_options.captures = {std::string(apns::kCaptureApnsId)};
+    h2_options.plain_apart = true;
     auto session = h2::make_fast_client(h2_options);
     if (!session.ok()) return session.error();
     connection.h2 = std::move(session).value();
@@ -210,7 +211,7 @@ Result<void> FloorClient::receive(Connection& connection, base::ByteView bytes) 
                                ? fmt::format("a push was answered :status {} {}, not 200", answer.status, base::as_text(answer.body))
                                : fmt::format("a push's stream ended without an answer, error code {}", answer.error_code)};
   }
-  answered_ += answers_.size();
+  answered_ += answers_.size() + connection.h2->plain_tags().size();
   return {};
 }
 

@@ -163,7 +163,8 @@ class TOCSIN_API Engine {
   // A door for one producer thread. At most 256 at a time.
   Result<Submitter> submitter();
 
-  // Takes up to out.size() outcomes; 0 if there are none now. Never blocks.
+  // Takes up to out.size() outcomes; 0 if there are none now. Never blocks. Accepted ones of a shard come in the order of their
+  // answers, and so do all others; between the two kinds there is no order.
   std::size_t poll(std::span<Outcome> out);
 
   // As poll, but waits up to timeout_ms for the first one.

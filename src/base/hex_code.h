@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The codes that hex.h chooses from. For hex.cc, its test and its benchmark: everyone else calls hex.h.
+// The codes that hex.h chooses from. For hex.cc, stamp.cc, tests and benchmarks: everyone else calls hex.h.
 //
 // Threads: any; nothing here changes once the program runs. Ownership: none. Bounds and errors: those of hex.h; `decode` is asked for
 // texts of even length only, and may have written to `out` when it refuses. Nothing is read or written beyond what is named.

@@ -319,7 +319,8 @@ class Shard {
   void ask_for_line();
   void ask(Pace pace, std::uint32_t index, Allowance& allowance, std::uint32_t count);
   // False: it may not go now (delayed, or ended).
-  bool may_go(std::uint32_t slot);
+  bool may_go(std::uint32_t slot, bool suspect);
+  void add_rechecked(Connection& connection);
   bool may_go_after_all(std::uint32_t slot);
   void add_request(std::uint32_t slot, Connection& connection);
   std::uint32_t prepared_list(Connection& connection, const QueuedPush& record);
@@ -397,6 +398,7 @@ class Shard {
   std::vector<h2::Request> requests_;   // of a batch; those behind request_slots_.size() are of earlier ones
   std::vector<std::uint32_t> request_slots_;
   std::vector<std::uint32_t> popped_;
+  std::vector<std::uint64_t> prints_;   // of popped_, where they are asked about
   std::vector<h2::Orphan> orphans_;
   std::vector<base::Handle> handles_;   // scratch of run_deadlines
   std::vector<std::uint32_t> slots_;    // scratch of whatever the queue hands out

@@ -402,6 +402,7 @@ void Shard::sweep(Connection& connection, Reason reason, std::string_view text) 
   answers_.clear();
   h2_events_.clear();
   static_cast<void>(connection.h2->receive({}, answers_, h2_events_));
+  TOCSIN_ASSERT(connection.h2->plain_tags().empty());  // those come of bytes only
   for (const h2::Answer& answer : answers_) on_answer(connection, answer);
   orphans_.clear();
   connection.h2->open_tags(orphans_);

@@ -320,10 +320,22 @@ void Shard::add_request(std::uint32_t slot, Connection& connection) {
 }
 
 // False: it may not go now (delayed, or ended).
-bool Shard::may_go(std::uint32_t slot) {
+bool Shard::may_go(std::uint32_t slot, bool suspect) {
   const QueuedPush& push = queue_.record(slot);
-  const bool plain = (push.flags & QueuedPush::kSuspect) == 0 && !(push.tried | recheck_) && token_holds_.empty();
+  const bool plain = (push.flags & QueuedPush::kSuspect) == 0 && !(push.tried | suspect) && token_holds_.empty();
   return plain || may_go_after_all(slot);
+}
+
+// While pushes that were looked at wait, tokens were called dead: the filter is asked again, its memory beforehand.
+void Shard::add_rechecked(Connection& connection) {
+  prints_.clear();
+  for (const std::uint32_t slot : popped_) {
+    prints_.push_back(queue_.print_of(slot));
+    dead_tokens_.expect(prints_.back());
+  }
+  for (std::size_t i = 0; i < popped_.size(); ++i) {
+    if (may_go(popped_[i], dead_tokens_.may_be(prints_[i]))) add_request(popped_[i], connection);
+  }
 }
 
 bool Shard::may_go_after_all(std::uint32_t slot) {
@@ -374,8 +386,12 @@ std::uint32_t Shard::write_batch(base::Handle handle, Connection& connection, st
     popped_.clear();
     queue_.pop(index, room - static_cast<std::uint32_t>(request_slots_.size()), popped_);
     if (popped_.empty()) break;
+    if (recheck_) {
+      add_rechecked(connection);
+      continue;
+    }
     for (const std::uint32_t slot : popped_) {
-      if (may_go(slot)) add_request(slot, connection);
+      if (may_go(slot, false)) add_request(slot, connection);
     }
   }
   const std::size_t count = request_slots_.size();

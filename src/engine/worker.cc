@@ -13,9 +13,8 @@
 namespace tocsin::engine {
 namespace {
 
-// Pushes taken from the inbox in one step: enough to fill every free stream of a few connections, little
-// enough that socket events are not kept waiting.
-// Pushes come out of the inbox in pieces that stay in the first-level cache until the shard has them, so many a step.
+// Pushes come out of the inbox in pieces that stay in the first-level cache until the shard has them. So many pieces a step are
+// enough to fill every free stream of a few connections, and keep socket events waiting for some tenths of a millisecond.
 constexpr std::size_t kPiece = 128;
 constexpr std::size_t kPiecesMax = 32;
 
@@ -166,7 +165,7 @@ void Worker::loop() {
     stages_.lap(Stage::deliver);
     // The shard is at rest; this worker is once its inbox, looked at after the stop was taken, held nothing more either.
     if (output_.at_rest && stop_taken_before && taken == 0) at_rest_.store(true, std::memory_order_release);
-    // Sleep only if nothing is known to wait: a full inbox batch, raised events, mail that waits for a look at the inbox, a
+    // Sleep only if nothing is known to wait: a full piece of the inbox, raised events, mail that waits for a look at the inbox, a
     // deadline that has come.
     more = push_count_ == kPiece || !later_.empty() || !cancels_.empty() || output_.deadline_mono_ns <= now.mono_ns ||
            (output_.at_rest && !at_rest());

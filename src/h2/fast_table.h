@@ -135,7 +135,7 @@ class FastTable {
     if (place.id == id) return &place;
     return aside_.size() == 0 ? nullptr : aside_.find(id);
   }
-  // `count` more may come without a move of what is there.
+  // `count` more may come without the table growing; whose place one of them wants still goes aside.
   void reserve(std::uint32_t count) {
     while ((size_ + count) * 2 > places_.size()) grow();
   }

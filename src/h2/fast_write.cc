@@ -27,8 +27,11 @@ std::size_t FastSession::write(std::span<const Request> requests, base::ByteBuff
   const std::size_t room = std::min<std::size_t>(can_start(), requests.size());
   std::size_t taken = 0;
   while (taken < room) {
-    taken += write_run(requests.subspan(taken, room - taken), out);
-    if (taken == room || !start(requests[taken], out)) break;
+    const std::size_t run = write_run(requests.subspan(taken, room - taken), out);
+    taken += run;
+    if (taken == room) break;
+    if (run != 0 && requests[taken].prepared != requests[taken - 1].prepared) continue;  // a run of another list
+    if (!start(requests[taken], out)) break;
     ++taken;
   }
   return taken;

@@ -234,7 +234,7 @@ TEST(Records, ATokenThatDiesWhileItsPushWaits) {
   world.server.streams_max = 1;
   std::array<std::byte, 32> token{};
   std::array<DeadToken, 1> dead{};
-  std::uint64_t first = 0, last = 0;
+  std::uint64_t first = 0, other = 0, last = 0;
   world.judge = [&](Link&, const Seen& seen) {
     if (seen.id == first) {
       token = token_of(last);
@@ -244,10 +244,11 @@ TEST(Records, ATokenThatDiesWhileItsPushWaits) {
       event.dead = dead;
       world.event(event);
     }
+    if (seen.id == other) world.push();  // what is taken in meanwhile changes nothing
     return Verdict::accept();
   };
   first = world.push();
-  const std::uint64_t other = world.push();
+  other = world.push();
   last = world.push();
   ASSERT_TRUE(world.run_until_ended());
   EXPECT_EQ(world.outcome(last).end, End::failed);

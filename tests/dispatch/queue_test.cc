@@ -52,6 +52,8 @@ class Model {
     Tick not_before = kTickNone;
     PushState state = PushState::queued;
     std::uint64_t outdone_by = 0;
+    unsigned attempts = 0;
+    std::int64_t sent_ns = 0;
   };
   struct Group {
     bool paced = false, paused = false, cancelled = false;
@@ -287,6 +289,12 @@ class Twin {
       popped.pop_back();
       ++seen["unpopped"];
     }
+    for (const std::uint32_t slot : popped) {
+      if (prng_.chance(0.2)) continue;  // as if an answer came for it all the same: nothing else may depend on it
+      Model::Push& push = model_.pushes[slot];
+      push.sent_ns = ++stamps_;
+      EXPECT_EQ(queue_.sent(slot, push.sent_ns), ++push.attempts == 1);
+    }
   }
 
   void end_one() {
@@ -454,6 +462,8 @@ class Twin {
     for (const auto& [slot, push] : model_.pushes) {
       ASSERT_EQ(queue_.state(slot), push.state) << "slot " << slot;
       ASSERT_EQ(queue_.record(slot).id, push.id);
+      ASSERT_EQ(queue_.known(slot).attempts, push.attempts);
+      ASSERT_EQ(queue_.known(slot).sent_mono_ns, push.sent_ns);
       if (!model_.waits(push)) continue;
       ++waiting[std::get<0>(push.line)];
       if (push.state == PushState::delayed) {
@@ -488,6 +498,7 @@ class Twin {
   Model model_;
   unsigned insert_bias_ = 0;
   bool far_ = false;
+  std::int64_t stamps_ = 0;
   bool narrow_ = false;  // one line, few keys: pushes of one key meet often
 };
 

@@ -269,7 +269,6 @@ TEST_P(EachClientWrites, MixedListsAndSizes) {
       talk.raw.client->forget_prepared();
       std::swap(lists[0], lists[prng.below(lists.size())]);
       for (List& list : lists) talk.prepare(list);
-      for (Made& one : made) one.request.prepared = 0;
       made.clear();
       for (std::size_t i = 0; i < 100; ++i) make(made, lists[i / 10 % lists.size()], i, prng);
     }

@@ -29,7 +29,7 @@ std::string World::mdm_topic(std::uint32_t credential) {
 std::string World::pool_token(std::uint64_t number) { return token_bytes(number); }
 
 World::World(const Draw& draw, bool trace, std::span<const std::uint8_t> choices)
-    : draw_(draw), chance_(base::mix64(draw.seed), choices), tracing_(trace), places_(draw.budget_connections) {
+    : draw_(draw), chance_(base::mix64(draw.seed), choices), pieces_(~draw.seed), tracing_(trace), places_(draw.budget_connections) {
   budget_dials_ = draw.budget_dials;
   dead_address_until_.resize(4);
   calm_ = draw.script.empty();
@@ -417,6 +417,26 @@ void World::pass_on(Host& host, const dispatch::CredentialStatus& status, bool a
   }
 }
 
+// As the engine's worker has it: events and pushes come in pieces while the time goes on. Any of these pushes may need any of
+// these events, so they come behind them.
+void World::step_in_pieces(Host& host, std::span<const dispatch::Event> events, std::span<const dispatch::PushRecord> pushes) {
+  base::Now now = clock();
+  host.shard->begin(now, host.out);
+  for (std::uint64_t more = pieces_.chance(0.5) ? 0 : 1 + pieces_.below(3); more != 0; --more) {
+    const std::size_t told = pieces_.below(events.size() + 1);
+    host.shard->handle(now, events.first(told));
+    events = events.subspan(told);
+    const std::size_t taken = events.empty() ? pieces_.below(pushes.size() + 1) : 0;
+    host.shard->take(pushes.first(taken));
+    pushes = pushes.subspan(taken);
+    now.mono_ns += 200;
+    now.wall_ns += 200;
+  }
+  host.shard->handle(now, events);
+  host.shard->take(pushes);
+  host.shard->finish();
+}
+
 void World::step(Host& host) {
   host.step_due = false;
   ++steps_;
@@ -430,7 +450,7 @@ void World::step(Host& host) {
     pushes.push_back(host.inbox.front());
     host.inbox.pop_front();
   }
-  host.shard->step(clock(), events, pushes, host.out);
+  step_in_pieces(host, events, pushes);
   host.addresses.clear();
   host.ids.clear();
   host.dead.clear();

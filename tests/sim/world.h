@@ -220,6 +220,7 @@ class World {
   base::Now true_clock() const { return {now_, kWallStart + now_}; }
   void wake(Host& host);
   void step(Host& host);
+  void step_in_pieces(Host& host, std::span<const dispatch::Event> events, std::span<const dispatch::PushRecord> pushes);
   void take_outcome(Host& host, const Outcome& outcome);
   void grant(Host& host, const dispatch::Want& want);
   void read_control(Host& host, std::vector<dispatch::Event>& events);
@@ -286,6 +287,7 @@ class World {
 
   const Draw draw_;
   Chance chance_;
+  base::Prng pieces_;  // of steps: not a choice of the scenario
   bool tracing_ = false;
   bool faults_on_ = true;
   std::int64_t now_ = kSec;

@@ -202,7 +202,7 @@ const Fault kFaults[] = {
       EXPECT_NE(result, 0);
       return result;
     }},
-    {"sealed twice, and called good", [](wc_CryptoInfo* info, base::ByteBuffer&) {
+    {"another record, and called good", [](wc_CryptoInfo* info, base::ByteBuffer&) {
       seal_another(info, 0);
       return 0;
     }},

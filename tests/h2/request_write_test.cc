@@ -512,7 +512,7 @@ TEST_P(EachClientWrites, AShorterTokenFitsWhereTheUsualDoesNot) {
   base::Prng prng(73);
   constexpr std::size_t kBlockBytesMax = 65'531;
   List list{fields_of({kHex, kUuid}), kWakeup};
-  for (int i = 0; i < 16; ++i) list.fields.constant("x-same", std::string(3900, 's'));
+  for (int i = 0; i < 21; ++i) list.fields.constant("x-same", std::string(3050, 's'));
   const auto fits = [&](std::size_t token_bytes) {
     HpackWriter writer;
     const std::string token(token_bytes, 't'), id(16, 'i');
@@ -521,6 +521,7 @@ TEST_P(EachClientWrites, AShorterTokenFitsWhereTheUsualDoesNot) {
   list.fields.constant("x-more", std::string(1, 'm'));
   while (fits(32)) list.fields.fields.back().value += "m";
   ASSERT_TRUE(fits(31));
+  ASSERT_LT(list.fields.fields.back().value.size(), 840u) << "all of them find a place in the table";
   Talk talk;
   talk.prepare(list);
   for (int round = 0; round < 3; ++round) {
@@ -558,6 +559,47 @@ TEST_P(EachClientWrites, NothingIsLookedAtLater) {
   ASSERT_TRUE(talk.raw.feed(settings({{4, 1000}})));
   talk.more();
   talk.check_whole();
+}
+
+// A list's image, and requests of which each is unusual in one thing.
+TEST(RequestImage, GathersUsualRequestsOnly) {
+  base::Prng prng(79);
+  for (const Shape& shape : {kWakeup, Shape{"{}", "", false, kText}, Shape{}}) {
+    for (const std::vector<base::SlotFormat>& slots : {std::vector{kHex, kUuid}, std::vector{kUpper, kHex}, std::vector{kHex}, std::vector{kUuid, kHex, kUuid}}) {
+      HpackWriter writer;
+      List list{fields_of(slots), shape};
+      list.number = writer.prepare(list.fields);
+      std::deque<Made> made;
+      for (std::uint64_t i = 0; i < 5; ++i) make(made, list, i, prng);
+      EXPECT_EQ(writer.alike(list.number), 0u);
+      while (writer.alike(list.number) == 0) writer.begin(list.number, made[0].request.slots);
+      RequestImage image;
+      EXPECT_FALSE(image.made_for(writer.version()));
+      image.make(writer.layout(list.number), RequestBody(shape.view()), writer.version());
+      EXPECT_TRUE(image.made_for(writer.version()));
+      ASSERT_NE(image.bytes(), 0u);
+
+      std::array<base::StampValues, 4> values;
+      std::vector<Request> requests;
+      for (const Made& one : made) requests.push_back(one.request);
+      EXPECT_EQ(image.gather(requests, list.number, values), 4u) << "as many as there is room for";
+      EXPECT_EQ(image.gather(std::span(requests).first(3), list.number, values), 3u);
+      const auto with = [&](auto&& spoil) {
+        std::vector<Request> spoilt = requests;
+        spoil(spoilt[2]);
+        return image.gather(spoilt, list.number, values);
+      };
+      EXPECT_EQ(with([](Request& one) { ++one.prepared; }), 2u);
+      const std::string bytes(33, 'b');
+      for (std::size_t slot = 0; slot < slots.size(); ++slot) {
+        for (const std::size_t size : {0u, 15u, 17u, 31u, 33u}) {
+          EXPECT_EQ(with([&](Request& one) { one.slots[slot] = base::as_bytes(bytes).first(size); }), 2u);
+        }
+      }
+      const std::size_t other = with([&](Request& one) { one.content = base::as_bytes(bytes).first(15); });
+      EXPECT_EQ(other, shape.content ? 2u : 4u) << "what a body has not is not looked at";
+    }
+  }
 }
 
 }  // namespace

@@ -417,10 +417,10 @@ void World::pass_on(Host& host, const dispatch::CredentialStatus& status, bool a
   }
 }
 
-// As the engine's worker has it: events and pushes come in pieces while the time goes on. Any of these pushes may need any of
-// these events, so they come behind them.
+// As the engine's worker has it: events and pushes come in pieces. Any of these pushes may need any of these events, so they
+// come behind them.
 void World::step_in_pieces(Host& host, std::span<const dispatch::Event> events, std::span<const dispatch::PushRecord> pushes) {
-  base::Now now = clock();
+  const base::Now now = clock();
   host.shard->begin(now, host.out);
   for (std::uint64_t more = pieces_.chance(0.5) ? 0 : 1 + pieces_.below(3); more != 0; --more) {
     const std::size_t told = pieces_.below(events.size() + 1);
@@ -429,8 +429,6 @@ void World::step_in_pieces(Host& host, std::span<const dispatch::Event> events, 
     const std::size_t taken = events.empty() ? pieces_.below(pushes.size() + 1) : 0;
     host.shard->take(pushes.first(taken));
     pushes = pushes.subspan(taken);
-    now.mono_ns += 200;
-    now.wall_ns += 200;
   }
   host.shard->handle(now, events);
   host.shard->take(pushes);

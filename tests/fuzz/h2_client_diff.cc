@@ -225,7 +225,7 @@ class Side {
 h2::ClientOptions options_of(std::uint8_t options) {
   h2::ClientOptions client;
   client.captures = {"apns-id", "retry-after"};
-  client.streams_max = (options & 2) != 0 ? 2 : 20;
+  client.streams_max = (options & 2) != 0 ? 2 : 80;
   client.answer_body_max = (options & 4) != 0 ? 8 : 4096;
   client.header_list_max = (options & 8) != 0 ? 128 : 16 * 1024;
   client.window_bytes = (options & 16) != 0 ? 200 : 1u << 20;
@@ -237,7 +237,9 @@ h2::ClientOptions options_of(std::uint8_t options) {
 class Run {
  public:
   Run(std::uint8_t options, std::uint8_t first) : options_(options), shapes_(first >> 3) {
-    const std::int32_t first_id = first < 8 && first != 0 ? 0x7fffffff - 2 * (first - 1) : 1;
+    // Near the end of ids, so that a run, if there are any, ends with them.
+    const std::int32_t left = (first & 7) * (shapes_ == 0 ? 1 : 9);
+    const std::int32_t first_id = left != 0 ? 0x7fffffff - 2 * (left - 1) : 1;
     sides_[0] = std::make_unique<Side>(h2::make_fast_client_at(options_of(options), first_id));
     sides_[1] = std::make_unique<Side>(h2::make_nghttp2_client_at(options_of(options), first_id));
   }
@@ -327,7 +329,7 @@ class Run {
 
   void act(unsigned deed) {
     switch (deed) {
-      case 1: write_small(shapes_ == 0 ? 2 : 9); break;
+      case 1: write_small(shapes_ == 0 ? 2 : long_runs() ? 70 : 9); break;
       case 2:
         if (!body_open()) write(1, [](std::uint64_t) { return kLargeBody; });
         break;
@@ -356,10 +358,11 @@ class Run {
     if (shapes_ == 0 || body_open()) return write(count, [](std::uint64_t) { return kNoBody; });
     if (initial_window() < kSmallBodyMax) count = 1;
     write(count, [this](std::uint64_t tag) -> std::size_t {
-      const std::uint64_t shape = (shapes_ + tag / 4) % (std::size(kShapes) - 1);  // in runs
+      const std::uint64_t shape = (shapes_ + tag / (long_runs() ? 40 : 4)) % (std::size(kShapes) - 1);  // in runs
       return shape == 0 ? kNoBody : shape + 1;
     });
   }
+  bool long_runs() const { return (shapes_ & 16) != 0; }
   // As the peer's SETTINGS said last.
   std::uint32_t initial_window() const {
     std::uint32_t bytes = 65'535;
@@ -377,8 +380,17 @@ class Run {
   template <class ShapeOf>
   void write(std::size_t count, ShapeOf shape_of) {
     static const std::string kBody(40'000, 'b');
-    static const std::array<std::uint8_t, 32> kToken{1, 2, 3, 0xab, 0xff};
-    static const std::array<std::uint8_t, 16> kId{4, 5, 6, 0xcd};
+    // Each request's own, so that none may be written in another's place.
+    struct Values {
+      std::array<std::uint8_t, 32> token{1, 2, 3, 0xab, 0xff};
+      std::array<std::uint8_t, 16> id{4, 5, 6, 0xcd};
+      std::array<std::uint8_t, 16> content{7, 8, 0xef};
+    };
+    std::vector<Values> values(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::uint64_t tag = next_tag_ + i;
+      values[i].token[17] = values[i].id[9] = values[i].content[15] = static_cast<std::uint8_t>(tag);
+    }
     std::size_t taken[2]{};
     const auto first_id = static_cast<std::int64_t>(sides_[0]->session->next_stream_id());
     for (std::size_t s = 0; s < 2; ++s) {
@@ -389,10 +401,10 @@ class Run {
         const std::size_t shape = shape_of(tag);
         const bool uuid = kShapes[shape].format != base::SlotFormat::text;
         requests[i].tag = tag;
-        requests[i].prepared = side.prepared[shape == kLargeBody || shapes_ == 0 ? tag % 2 : tag / 4 % 3 / 2][shape];
-        requests[i].slots = {std::as_bytes(std::span(kToken)), std::as_bytes(std::span(kId)), base::as_bytes("c")};
-        if (tag % 11 == 0) requests[i].slots[0] = requests[i].slots[0].first(31);
-        requests[i].content = uuid ? std::as_bytes(std::span(kId)) : base::as_bytes(shape == kLargeBody ? std::string_view(kBody) : "content");
+        requests[i].prepared = side.prepared[shape == kLargeBody || shapes_ == 0 ? tag % 2 : long_runs() ? 0 : tag / 4 % 3 / 2][shape];
+        requests[i].slots = {std::as_bytes(std::span(values[i].token)), std::as_bytes(std::span(values[i].id)), base::as_bytes("c")};
+        if (tag % (long_runs() ? 61 : 11) == 0) requests[i].slots[0] = requests[i].slots[0].first(31);
+        requests[i].content = uuid ? std::as_bytes(std::span(values[i].content)) : base::as_bytes(shape == kLargeBody ? std::string_view(kBody) : "content");
       }
       base::ByteBuffer out;
       taken[s] = side.session->write(requests, out);

@@ -159,6 +159,18 @@ class Bench(harness.Case):
         self.assertEqual(ran.out.count("| not measured: ended after the limit of 0.001 s |"), 5, ran)
         self.assertEqual(ran.json["missed"], [])
 
+    def test_headline_measures_two_in_turn_and_the_demo(self):
+        ran = harness.run([sys.executable, os.path.join(harness.ROOT, "bench", "headline"), "--tocsin", harness.TOCSIN, "--runs", "1",
+                           "--time", "100ms", "--scale", "0.0005", "--json", "--only", "alert-token", "--only", "demo", "--more",
+                           "--dead-tokens 1000 --validate-first 500 --connections 2 --streams 20 --spread-max 1000%"], seconds=150)
+        self.assertIn(ran.code, (0, 7, 9), ran)  # what it measures here is not judged
+        self.assertEqual((sorted(ran.json["runs"]), ran.json["failed"]), (["alert-cert", "alert-token", "demo"], {}))
+        cert, token, demo = (ran.json["runs"][name] for name in ("alert-cert", "alert-token", "demo"))
+        self.assertAlmostEqual(token["over_the_other"], token["client_cpu_ns_per_push"] / cert["client_cpu_ns_per_push"])
+        self.assertTrue(demo["agree"] and demo["devices"] == 500, demo)
+        self.assertIn("1 times in turn with `--auth cert`", ran.out)
+        self.assertIn("`tools/demo --devices 500 --no-setup --json`", ran.out)
+
     def test_a_signal_or_a_dead_mock_ends_it_in_order(self):
         for whom in ("bench", "mock"):
             with self.subTest(whom):

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// The queue's many at once, taken in and popped, and what it keeps of each push.
+// The queue's many at once, taken in and popped, what it keeps of each push, and what the shard takes in for a cancelled group.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cstring>
+#include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "base/prng.h"
 #include "dispatch/push_queue.h"
+#include "dispatch/shard.h"
 #include "dispatch/token_table.h"
 
 namespace tocsin::dispatch {
@@ -206,6 +209,38 @@ TEST(Queue, APushKeepsWhatItsRecordSays) {
     queue.hold(slot);
     EXPECT_EQ(queue.known(slot).attempts, 1);
     queue.finish(slot, false, taken);
+  }
+}
+
+// What comes for a cancelled group ends at once; an older push of its key that waits elsewhere is not superseded by it.
+TEST(QueueInShard, APushOfACancelledGroupSupersedesNobody) {
+  Shard shard(ShardOptions{});
+  Output out;
+  std::vector<Event> events(4);
+  events[0].kind = EventKind::credential_added;
+  events[0].credential = std::make_shared<CredentialConfig>();
+  events[1].kind = EventKind::template_added;
+  auto config = std::make_shared<TemplateConfig>();
+  config->options.coalesce = true;
+  events[1].template_config = config;
+  events[2].kind = EventKind::group_added;
+  events[3].kind = EventKind::group_cancelled;
+  std::vector<PushRecord> pushes(3);
+  for (std::size_t i = 0; i < pushes.size(); ++i) {
+    pushes[i].id = i + 1;
+    pushes[i].token_bytes = 1;
+    pushes[i].inline_bytes[0] = std::byte{'t'};
+  }
+  pushes[1].group = 1;
+  shard.step({.mono_ns = 1, .wall_ns = 1}, events, pushes, out);
+  std::map<std::uint64_t, End> ends;
+  for (const Outcome& outcome : out.outcomes) ends[outcome.id] = outcome.end;
+  const std::map<std::uint64_t, End> wanted{{2, End::cancelled}, {1, End::superseded}};
+  EXPECT_EQ(ends, wanted);
+  for (const Outcome& outcome : out.outcomes) {
+    if (outcome.id == 1) {
+      EXPECT_EQ(outcome.superseded_by, 3u);
+    }
   }
 }
 

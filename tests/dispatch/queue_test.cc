@@ -14,7 +14,6 @@
 #include <tuple>
 
 #include "base/prng.h"
-#include "dispatch/shard.h"
 
 namespace tocsin::dispatch {
 namespace {
@@ -768,33 +767,6 @@ TEST_F(QueueOrder, KeysOfManyTokens) {
     }
   }
   EXPECT_EQ(queue.waiting(), 4000u);
-}
-
-// What comes for a cancelled group ends at once; an older push of its key that waits elsewhere is not superseded by it.
-TEST(QueueInShard, APushOfACancelledGroupSupersedesNobody) {
-  Shard shard(ShardOptions{});
-  Output out;
-  std::vector<Event> events(4);
-  events[0].kind = EventKind::credential_added;
-  events[0].credential = std::make_shared<CredentialConfig>();
-  events[1].kind = EventKind::template_added;
-  auto config = std::make_shared<TemplateConfig>();
-  config->options.coalesce = true;
-  events[1].template_config = config;
-  events[2].kind = EventKind::group_added;
-  events[3].kind = EventKind::group_cancelled;
-  std::vector<PushRecord> pushes{make_record(1), make_record(2), make_record(3)};
-  pushes[1].group = 1;
-  shard.step({.mono_ns = 1, .wall_ns = 1}, events, pushes, out);
-  std::map<std::uint64_t, End> ends;
-  for (const Outcome& outcome : out.outcomes) ends[outcome.id] = outcome.end;
-  const std::map<std::uint64_t, End> wanted{{2, End::cancelled}, {1, End::superseded}};
-  EXPECT_EQ(ends, wanted);
-  for (const Outcome& outcome : out.outcomes) {
-    if (outcome.id == 1) {
-      EXPECT_EQ(outcome.superseded_by, 3u);
-    }
-  }
 }
 
 }  // namespace

@@ -451,8 +451,6 @@ class Run {
       std::sort(side->answers.begin(), side->answers.end(), by_tag);
       for (const SeenEvent& event : side->events) goaway_ = goaway_ || event.kind == h2::EventKind::goaway;
     }
-    FUZZ_CHECK(!differ(a.answers == b.answers));
-    FUZZ_CHECK(a.events == b.events);
     std::vector<std::tuple<std::uint64_t, std::int32_t, std::uint16_t>> open[2];
     for (std::size_t s = 0; s < 2; ++s) {
       std::vector<h2::Orphan> orphans;
@@ -460,8 +458,20 @@ class Run {
       for (const h2::Orphan& one : orphans) open[s].emplace_back(one.tag, one.stream_id, one.status);
       std::sort(open[s].begin(), open[s].end());
     }
+    // nghttp2 sees some errors in a frame's head, the other with its payload: an RST_STREAM that waited at the first goes out before
+    // the second, and ends its stream. To whoever sweeps the connection both say that the stream's fate is unknown.
+    bool early = false;
+    for (std::size_t s = 0; a.failed && s < 2; ++s) {
+      early = std::erase_if(sides_[s]->answers, [&](const SeenAnswer& one) {
+        return one.kind == h2::AnswerKind::broken && !one.headers_seen && std::erase_if(open[1 - s], [&](const auto& tag) {
+          return std::get<0>(tag) == one.tag;
+        }) != 0;
+      }) != 0 || early;
+    }
+    FUZZ_CHECK(!differ(a.answers == b.answers));
+    FUZZ_CHECK(a.events == b.events);
     FUZZ_CHECK(!differ(open[0] == open[1]));
-    FUZZ_CHECK(a.session->open_streams() == b.session->open_streams());
+    if (!early) FUZZ_CHECK(a.session->open_streams() == b.session->open_streams());
     FUZZ_CHECK(a.session->can_start() == b.session->can_start());
     FUZZ_CHECK(a.session->peer_streams_max() == b.session->peer_streams_max());
     FUZZ_CHECK(a.session->settings_seen() == b.session->settings_seen());

@@ -225,17 +225,27 @@ void Shard::apply_control(const Event& event) {
 void Shard::take(std::span<const PushRecord> pushes) {
   if (queue_.waiting() == 0) recheck_ = false;
   std::uint32_t looked_at = kNone;  // pushes come in runs of one credential
+  const Tick tick = tick_at(now_.mono_ns);
+  const auto late = [tick](const PushRecord& push) { return push.deadline != kTickNone && push.deadline <= tick; };
   for (std::size_t from = 0; from < pushes.size();) {
     const PushRecord& push = pushes[from];
+    const bool too_late = late(push);
     std::size_t to = from + 1;
-    while (to < pushes.size() && push.alike(pushes[to])) ++to;
+    while (to < pushes.size() && push.alike(pushes[to]) && late(pushes[to]) == too_late) ++to;
     const auto run = pushes.subspan(from, to - from);
     from = to;
     TOCSIN_ASSERT(push.credential < credentials_.size() && push.template_index < templates_.size() && push.group <= groups_.size());
     const TemplateFacts& facts = template_facts_[push.template_index];
     if (queue_.waiting(push.credential) == 0) first_waits(credentials_[push.credential]);
     if (push.group != 0 && queue_.group_cancelled(push.group - 1)) {
-      take_cancelled(run, facts);
+      take_to_end(run, facts, End::cancelled, Reason::cancelled_by_caller, Mark::cancelled_group);
+      continue;
+    }
+    // The wheel may have passed this tick already, and none of them is to go before it moves on.
+    if (too_late) {
+      const Credential& credential = credentials_[push.credential];
+      const bool paused = credential.paused || credential.alarmed;
+      take_to_end(run, facts, End::expired, Reason::deadline_passed, paused ? Mark::expired_paused : Mark::expired_waiting);
       continue;
     }
     queue_.insert(run, {facts.topic, facts.coalesce, facts.by_collapse_id}, dead_tokens_.empty() ? nullptr : &dead_tokens_, superseded_);
@@ -249,13 +259,13 @@ void Shard::take(std::span<const PushRecord> pushes) {
   counters_.taken += pushes.size();
 }
 
-// One of a cancelled group never goes, and so takes nobody's place.
-void Shard::take_cancelled(std::span<const PushRecord> run, const TemplateFacts& facts) {
+// Those of a cancelled group, or whose deadline has passed, never go, and so take nobody's place.
+void Shard::take_to_end(std::span<const PushRecord> run, const TemplateFacts& facts, End how, Reason why, Mark mark_as) {
   for (const PushRecord& push : run) {
     const std::uint32_t slot = queue_.insert(push, {facts.topic, false, false}, nullptr, superseded_);
     queue_.hold(slot);
-    mark(Mark::cancelled_group);
-    end(slot, End::cancelled, Reason::cancelled_by_caller, 0, {});
+    mark(mark_as);
+    end(slot, how, why, 0, {});
   }
   if (credentials_[run.front().credential].removed) mark_changed(credentials_[run.front().credential]);
 }

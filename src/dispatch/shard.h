@@ -156,7 +156,7 @@ class Shard {
 
   // --- shard.cc: the step, pushes in, what is due
   void apply_control(const Event& event);
-  void take_cancelled(std::span<const PushRecord> run, const TemplateFacts& facts);
+  void take_to_end(std::span<const PushRecord> run, const TemplateFacts& facts, End how, Reason why, Mark mark_as);
   void add_dead(std::uint32_t topic, base::ByteView token, std::int64_t unregistered_unix_ms);
   void first_waits(Credential& credential);
   // schedule() is to look at it.

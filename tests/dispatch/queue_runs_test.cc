@@ -244,5 +244,33 @@ TEST(QueueInShard, APushOfACancelledGroupSupersedesNobody) {
   }
 }
 
+// However often the wheel has moved in this tick.
+TEST(QueueInShard, APushWhoseDeadlineHasPassedEndsAtOnce) {
+  Shard shard(ShardOptions{});
+  Output out;
+  std::vector<Event> events(2);
+  events[0].kind = EventKind::credential_added;
+  events[0].credential = std::make_shared<CredentialConfig>();
+  events[1].kind = EventKind::template_added;
+  events[1].template_config = std::make_shared<TemplateConfig>();
+  std::vector<PushRecord> pushes(3);
+  for (std::uint64_t step = 0; step < 3; ++step) {
+    for (std::size_t i = 0; i < pushes.size(); ++i) pushes[i].id = step * 10 + i;
+    pushes[0].deadline = 1;
+    pushes[1].deadline = 6;  // not yet
+    pushes[2].deadline = 5;
+    shard.step({.mono_ns = 5 * kTickNs, .wall_ns = 1}, events, pushes, out);
+    events.clear();
+    ASSERT_EQ(out.outcomes.size(), 2u) << step;
+    for (std::size_t i = 0; i < 2; ++i) {
+      EXPECT_EQ(out.outcomes[i].id, step * 10 + i * 2);
+      EXPECT_EQ(out.outcomes[i].end, End::expired);
+      EXPECT_EQ(out.outcomes[i].reason, Reason::deadline_passed);
+    }
+  }
+  shard.step({.mono_ns = 6 * kTickNs, .wall_ns = 1}, events, {}, out);
+  EXPECT_EQ(out.outcomes.size(), 3u);
+}
+
 }  // namespace
 }  // namespace tocsin::dispatch

@@ -8,8 +8,8 @@
 //
 // Threads: one at a time. Ownership: stores slots only; the caller says whether a slot has a key. Bounds: at most half full
 // up to kLargeBuckets (8 MB, where looks are what counts), above at most 6/7 full and grown by a quarter, so that a key
-// costs 9.3 to 11.7 bytes from 1.12 million on; keeps its size. Homes go by the hash as a share of the size, so that growing reads and writes the
-// tables from end to end.
+// costs 9.3 to 11.7 bytes from 1.12 million on; keeps its size. Homes go by the hash as a share of the size, so that growing
+// reads and writes the tables from end to end.
 #pragma once
 
 #include <bit>

@@ -77,13 +77,9 @@ void Queue::supersede_older(std::uint32_t slot, std::vector<Superseded>& superse
   }
 }
 
-std::uint32_t Queue::insert(const PushRecord& push, const Keys& keys, const DeadTokens* dead, std::vector<Superseded>& superseded) {
-  insert({&push, 1}, keys, dead, superseded);
-  return last_slot_;
-}
-
 // A key's place in the index and a token's in the filter lie in cold memory: each is asked for so many pushes ahead.
-void Queue::insert(std::span<const PushRecord> alike, const Keys& keys, const DeadTokens* dead, std::vector<Superseded>& superseded) {
+std::uint32_t Queue::insert(std::span<const PushRecord> alike, const Keys& keys, const DeadTokens* dead,
+                            std::vector<Superseded>& superseded) {
   constexpr std::size_t kAhead = 16;
   struct Ahead {
     std::uint64_t print = 0;
@@ -132,7 +128,7 @@ void Queue::insert(std::span<const PushRecord> alike, const Keys& keys, const De
     watch_deadline(slot);
   }
   joined(index, linked);
-  last_slot_ = slot;
+  return slot;
 }
 
 void Queue::insert_newer(std::uint32_t slot, std::uint32_t newest, std::uint64_t hash, std::vector<Superseded>& superseded) {

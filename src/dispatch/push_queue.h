@@ -127,10 +127,11 @@ class Queue {
     bool by_collapse_id = false;
   };
   // Takes pushes in that are all alike(); there is room (asserted). Those whose token may be among `dead` (null: none are) are
-  // marked as suspects.
-  void insert(std::span<const PushRecord> alike, const Keys& keys, const DeadTokens* dead, std::vector<Superseded>& superseded);
-  // One of them; its slot.
-  std::uint32_t insert(const PushRecord& push, const Keys& keys, const DeadTokens* dead, std::vector<Superseded>& superseded);
+  // marked as suspects. The last one's slot.
+  std::uint32_t insert(std::span<const PushRecord> alike, const Keys& keys, const DeadTokens* dead, std::vector<Superseded>& superseded);
+  std::uint32_t insert(const PushRecord& push, const Keys& keys, const DeadTokens* dead, std::vector<Superseded>& superseded) {
+    return insert({&push, 1}, keys, dead, superseded);
+  }
 
   // The push of this credential that goes next, now in_flight; kNone if none may.
   std::uint32_t pop(std::uint32_t credential);
@@ -316,7 +317,6 @@ class Queue {
   SlotArray<Meta> metas_;
   FreeSlots free_;
   std::uint32_t in_use_ = 0;
-  std::uint32_t last_slot_ = kNone;  // taken in last
   std::uint32_t waiting_ = 0;
   std::uint32_t delayed_ = 0;
   std::vector<Lane> lanes_;

@@ -3,12 +3,11 @@
 //
 // wolfSSL builds a record in a buffer of its own, has it sealed in place and hands it to the send callback, which copies
 // it into the caller's buffer. With a SealPlace around wolfSSL_write the ciphertext is written into the caller's buffer
-// at once, and the send callback adds the header only. wolfSSL's own buffer then holds the record's plaintext with
-// the true header and tag around it, until it is used or freed (as the caller's holds it, from which it was written; neither is wiped),
-// and that must never be sent: whether a record is sealed elsewhere is decided before
-// it is sealed, by what only TLS 1.3 application data looks like; everything else is sealed and copied as ever. A record
-// that was sealed elsewhere is sent next, alone, and is known by its address, length, header and tag, or nothing is sent
-// any more.
+// at once, and the send callback adds the header only. wolfSSL's own buffer then holds the record's plaintext with the true
+// header and tag around it, until it is used again or freed (the caller's holds it too, and neither is wiped). That must never
+// be sent: whether a record is sealed elsewhere is decided before it is sealed, by what only TLS 1.3 application data looks
+// like; everything else is sealed and copied as ever. A record that was sealed elsewhere is sent next, alone, and is known by
+// its address, length, header and tag, or nothing is sent any more.
 //
 // Threads: one; the crypto callback finds the place of its own thread. Ownership: refers to the caller's buffer, and, as
 // an address to compare, to wolfSSL's. Bounds: one record at a time.

@@ -212,19 +212,25 @@ TEST(Queue, APushKeepsWhatItsRecordSays) {
   }
 }
 
-// What comes for a cancelled group ends at once; an older push of its key that waits elsewhere is not superseded by it.
-TEST(QueueInShard, APushOfACancelledGroupSupersedesNobody) {
-  Shard shard(ShardOptions{});
-  Output out;
-  std::vector<Event> events(4);
+// What a shard is told of a credential and a template.
+std::vector<Event> one_of_each(bool coalesce) {
+  std::vector<Event> events(2);
   events[0].kind = EventKind::credential_added;
   events[0].credential = std::make_shared<CredentialConfig>();
   events[1].kind = EventKind::template_added;
   auto config = std::make_shared<TemplateConfig>();
-  config->options.coalesce = true;
+  config->options.coalesce = coalesce;
   events[1].template_config = config;
-  events[2].kind = EventKind::group_added;
-  events[3].kind = EventKind::group_cancelled;
+  return events;
+}
+
+// What comes for a cancelled group ends at once; an older push of its key that waits elsewhere is not superseded by it.
+TEST(QueueInShard, APushOfACancelledGroupSupersedesNobody) {
+  Shard shard(ShardOptions{});
+  Output out;
+  std::vector<Event> events = one_of_each(true);
+  events.emplace_back().kind = EventKind::group_added;
+  events.emplace_back().kind = EventKind::group_cancelled;
   std::vector<PushRecord> pushes(3);
   for (std::size_t i = 0; i < pushes.size(); ++i) {
     pushes[i].id = i + 1;
@@ -248,11 +254,7 @@ TEST(QueueInShard, APushOfACancelledGroupSupersedesNobody) {
 TEST(QueueInShard, APushWhoseDeadlineHasPassedEndsAtOnce) {
   Shard shard(ShardOptions{});
   Output out;
-  std::vector<Event> events(2);
-  events[0].kind = EventKind::credential_added;
-  events[0].credential = std::make_shared<CredentialConfig>();
-  events[1].kind = EventKind::template_added;
-  events[1].template_config = std::make_shared<TemplateConfig>();
+  std::vector<Event> events = one_of_each(false);
   std::vector<PushRecord> pushes(3);
   for (std::uint64_t step = 0; step < 3; ++step) {
     for (std::size_t i = 0; i < pushes.size(); ++i) pushes[i].id = step * 10 + i;

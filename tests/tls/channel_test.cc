@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include "need_ipsec_mb.h"
 #include "pair.h"
 #include "pki.h"
 #include "tls/context.h"
@@ -19,7 +20,6 @@ using testing::End;
 using testing::Pair;
 using testing::Pki;
 using testing::Scene;
-using testing::have_ipsec_mb;
 using testing::noise;
 
 // version, client crypto, server crypto, bytes at a time
@@ -29,7 +29,7 @@ class ChannelCases : public ::testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
     const auto [version, client, server, piece] = GetParam();
-    if ((client == Crypto::ipsec_mb || server == Crypto::ipsec_mb) && !have_ipsec_mb()) GTEST_SKIP() << "no libipsec-mb here";
+    if (client == Crypto::ipsec_mb || server == Crypto::ipsec_mb) testing::need_ipsec_mb();
     setup.client_min = setup.client_max = version;
     setup.client_crypto = client;
     setup.server_crypto = server;

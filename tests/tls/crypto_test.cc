@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "base/prng.h"
+#include "need_ipsec_mb.h"
 #include "reference_gcm.h"
 #include "tls/context.h"
 #include "tls/gcm.h"
@@ -31,7 +32,8 @@ class Gcm : public ::testing::Test {
  protected:
   void SetUp() override {
     ASSERT_TRUE(init_library().ok());
-    if (!gcm_backend().usable) GTEST_SKIP() << gcm_backend().why;
+    testing::need_ipsec_mb();
+    if (IsSkipped() || HasFatalFailure()) return;
     ASSERT_TRUE(register_crypto_callback().ok());
   }
   static void set_key(Aes& aes, const Bytes& key) {

@@ -113,9 +113,4 @@ inline std::string noise(std::size_t bytes, std::uint64_t seed) {
   return text;
 }
 
-inline bool have_ipsec_mb() {
-  const auto choice = choose_crypto(Crypto::ipsec_mb);
-  return choice.ok();
-}
-
 }  // namespace tocsin::tls::testing

@@ -16,6 +16,7 @@
 
 #include <gtest/gtest.h>
 
+#include "need_ipsec_mb.h"
 #include "pair.h"
 #include "pki.h"
 #include "tls/gcm.h"
@@ -28,7 +29,6 @@ using testing::End;
 using testing::Pair;
 using testing::Pki;
 using testing::Scene;
-using testing::have_ipsec_mb;
 using testing::noise;
 
 using Seal = decltype(wc_CryptoInfo{}.cipher.aesgcm_enc);
@@ -67,9 +67,7 @@ class Front {
 
 class Sealed : public ::testing::Test {
  protected:
-  void SetUp() override {
-    if (!have_ipsec_mb()) GTEST_SKIP() << "no libipsec-mb here";
-  }
+  void SetUp() override { testing::need_ipsec_mb(); }
   static Scene both(unsigned version = 13) {
     Scene setup;
     setup.client_min = setup.client_max = version;
